@@ -1,0 +1,1 @@
+//! The Pyzor client.

@@ -1,0 +1,3 @@
+//! The Pyzor wire protocol.
+mod digest;
+pub use digest::Digest;
