@@ -1,3 +1,23 @@
 //! The Pyzor wire protocol.
+
+mod access;
+mod account;
 mod digest;
-pub use digest::Digest;
+mod limits;
+mod line_problem;
+mod operation;
+mod reply;
+mod request;
+mod status;
+
+pub use access::AccessList;
+pub use account::{AccountKey, Accounts};
+pub use digest::{Digest, InvalidDigest};
+pub use limits::{
+    DEFAULT_PORT, MAX_CLOCK_SKEW_SECONDS, MAX_DATAGRAM_BYTES, MAX_DIGESTS, MAX_REPLY_BYTES,
+};
+pub use line_problem::{LineProblem, Problem};
+pub use operation::{Operation, OperationSet};
+pub use reply::{Body, write_reply};
+pub use request::{Request, Scratch, User};
+pub use status::Refusal;
