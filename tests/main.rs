@@ -1,1 +1,14 @@
-//! The test suite.
+//! The test suite: one binary, one module a subject. `tests/run.sh` installs what it needs and runs it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, and so do the helpers beside it"
+)]
+
+// Starts servers, sends datagrams, finds the reference's programs, names what is missing.
+#[macro_use]
+mod harness;
+
+// The harness itself: a started server answers, survives a restart, and its data with it.
+mod smoke;

@@ -1,0 +1,90 @@
+//! What a test needs of the machine. `tests/install.sh` installs all of it where it may; elsewhere the tests that miss
+//! something are skipped, each says so on the terminal, and `tests/run.sh` counts them.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::reference;
+
+/// Names a file to which each skipped test appends a line; set by `tests/run.sh`.
+const SKIPS_FILE_VARIABLE: &str = "PYZOR_TESTS_SKIPS";
+
+/// Something of the machine that some tests need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The kernel lets us set up an `io_uring`.
+    Uring,
+    /// The reference client and server in a virtual environment.
+    Reference,
+    /// Python's gdbm module (Debian `python3-gdbm`) within reach of the reference server.
+    Gdbm,
+    /// Debian's `spamassassin`.
+    SpamAssassin,
+    /// `strace`, and leave to trace our own children.
+    Strace,
+    /// An IPv6 loopback address.
+    Ipv6,
+    /// The rights of the superuser.
+    Root,
+}
+
+impl Need {
+    /// Whether the machine offers it.
+    ///
+    /// # Errors
+    /// What is missing, in words.
+    pub(crate) fn check(self) -> Result<(), String> {
+        let (there, what) = match self {
+            Self::Uring => (io_uring::IoUring::new(2).is_ok(), "io_uring"),
+            Self::Reference => (reference::python().exists(), "pyzor 1.1.2 in Python"),
+            Self::Gdbm => (imports_gdbm(), "python3-gdbm"),
+            Self::SpamAssassin => (runs("spamassassin", &["--version"]), "spamassassin"),
+            Self::Strace => (runs("strace", &["-o", "/dev/null", "true"]), "strace"),
+            Self::Ipv6 => (std::net::UdpSocket::bind("[::1]:0").is_ok(), "IPv6"),
+            Self::Root => (nix::unistd::geteuid().is_root(), "root"),
+        };
+        if there { Ok(()) } else { Err(what.to_owned()) }
+    }
+}
+
+/// Says that the running test is skipped because `missing` is missing, and counts it.
+pub(crate) fn skip(module: &str, missing: &str) {
+    let test = std::thread::current().name().unwrap_or(module).to_owned();
+    let line = format!("skipped: {test}: this machine has no {missing}\n");
+    // Not `eprint!`: the test runner would hide it, as it hides all output of a test that passes.
+    std::io::stderr()
+        .write_all(line.as_bytes())
+        .expect("stderr is open");
+    if let Some(path) = std::env::var_os(SKIPS_FILE_VARIABLE) {
+        append(Path::new(&path), &line);
+    }
+}
+
+fn append(path: &Path, line: &str) {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(line.as_bytes()))
+        .expect("the file that counts skipped tests is writable");
+}
+
+fn imports_gdbm() -> bool {
+    reference::python().exists()
+        && runs(
+            &reference::python().display().to_string(),
+            &["-c", "import _gdbm"],
+        )
+}
+
+fn runs(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
