@@ -1,0 +1,85 @@
+//! Every way this crate can fail. All of them end the process or are logged; none is sent to a client.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::config::Problems;
+
+/// Why the server cannot start, or must end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration cannot be used; every problem of it, one a line.
+    #[error("{0}")]
+    Config(Problems),
+    /// A file or directory cannot be used as intended.
+    #[error("cannot {action} {path}: {source}", path = .path.display())]
+    File {
+        /// What was tried, as a verb: "read", "open", …
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Somebody else is bound to an address we should listen on.
+    #[error("{0} is in use: is another pyzord running?")]
+    AddressInUse(SocketAddr),
+    /// A socket cannot be made ready.
+    #[error("cannot {action} {address}: {source}")]
+    Socket {
+        /// What was tried, as a verb: "bind", "set the receive buffer of", …
+        action: &'static str,
+        /// For which listen address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The way to the kernel that `--io` asks for does not work here.
+    #[error("--io {choice} does not work on this system: {source}")]
+    IoRefused {
+        /// What was asked for.
+        choice: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A worker's sockets stopped working.
+    #[error("a worker's sockets failed: {0}")]
+    Datapath(#[from] io::Error),
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// A worker ended by a panic; its message is on stderr.
+    #[error("a worker thread panicked")]
+    WorkerPanicked,
+    /// A system call of the process as a whole failed.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried, as a verb: "set the nice level", …
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The detached process could not start; the text is what it reported.
+    #[error("{0}")]
+    Detached(String),
+}
+
+impl Error {
+    /// For `map_err` on what was tried with `path`.
+    pub fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// For `map_err` on a system call that concerns the whole process.
+    pub fn system<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::System {
+            action,
+            source: source.into(),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What happened, counted: each worker writes counters of its own, readers sum them up.
+//!
+//! A counter has one writer, its worker, so counting needs neither a lock nor an atomic read-modify-write: a relaxed
+//! load and store compile to a plain addition in memory. Readers may be a moment behind and never see a torn number.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pyzor_protocol::{Operation, Refusal};
+
+/// What is counted besides answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Datagrams received.
+    Datagrams,
+    /// Their bytes, cut at the largest datagram size.
+    BytesReceived,
+    /// Bytes of replies handed to the kernel.
+    BytesSent,
+    /// Datagrams longer than the protocol allows, cut.
+    Truncated,
+    /// Datagrams never answered because they are replies themselves.
+    SilentReplies,
+    /// Datagrams never answered because they come from port 0.
+    SilentPortZero,
+    /// Datagrams never answered because they come from a server's port.
+    SilentOwnPort,
+    /// Datagrams thrown away because they queued while the worker was away for longer than clients wait.
+    StaleDiscarded,
+    /// Checks that had to read the disk.
+    DeferredLookups,
+    /// Replies the kernel did not take.
+    SendErrors,
+    /// Datagrams the kernel dropped because a socket's queue was full.
+    KernelDrops,
+    /// Requests missing in the usage log because its writer was behind.
+    UsageLinesLost,
+}
+
+impl Counter {
+    /// Every counter, in the order of their discriminants.
+    pub const ALL: [Self; 12] = [
+        Self::Datagrams,
+        Self::BytesReceived,
+        Self::BytesSent,
+        Self::Truncated,
+        Self::SilentReplies,
+        Self::SilentPortZero,
+        Self::SilentOwnPort,
+        Self::StaleDiscarded,
+        Self::DeferredLookups,
+        Self::SendErrors,
+        Self::KernelDrops,
+        Self::UsageLinesLost,
+    ];
+
+    /// The name in the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Datagrams => "datagrams",
+            Self::BytesReceived => "bytes received",
+            Self::BytesSent => "bytes sent",
+            Self::Truncated => "truncated",
+            Self::SilentReplies => "silent: replies",
+            Self::SilentPortZero => "silent: port 0",
+            Self::SilentOwnPort => "silent: server port",
+            Self::StaleDiscarded => "stale, discarded",
+            Self::DeferredLookups => "deferred lookups",
+            Self::SendErrors => "send errors",
+            Self::KernelDrops => "kernel drops",
+            Self::UsageLinesLost => "usage lines lost",
+        }
+    }
+}
+
+/// Rows of the table of answers: one an operation, and one for requests refused before theirs was known.
+const OPERATION_ROWS: usize = Operation::ALL.len() + 1;
+
+/// Columns of the table of answers: 200, and one a refusal.
+const STATUS_COLUMNS: usize = Refusal::ALL.len() + 1;
+
+/// One worker's counters, on cache lines that no other worker writes.
+#[repr(align(128))]
+#[derive(Default)]
+pub struct WorkerMetrics {
+    answers: [[AtomicU64; STATUS_COLUMNS]; OPERATION_ROWS],
+    counters: [AtomicU64; Counter::ALL.len()],
+}
+
+impl WorkerMetrics {
+    /// Counts one reply. `operation` is what was asked, if that got as far as being known.
+    pub fn answered(&self, operation: Option<Operation>, status: Result<(), Refusal>) {
+        increase(&self.answers[row(operation)][column(status)], 1);
+    }
+
+    /// Adds to a counter. Only the owning worker may call this.
+    pub fn add(&self, counter: Counter, number: u64) {
+        increase(&self.counters[counter as usize], number);
+    }
+
+    /// Overwrites a counter that the kernel keeps for us. Only the owning worker may call this.
+    pub fn set(&self, counter: Counter, number: u64) {
+        self.counters[counter as usize].store(number, Ordering::Relaxed);
+    }
+}
+
+fn increase(counter: &AtomicU64, by: u64) {
+    let number = counter.load(Ordering::Relaxed);
+    counter.store(number.wrapping_add(by), Ordering::Relaxed);
+}
+
+fn row(operation: Option<Operation>) -> usize {
+    operation.map_or(Operation::ALL.len(), |operation| operation as usize)
+}
+
+fn column(status: Result<(), Refusal>) -> usize {
+    status.map_or_else(|refusal| refusal as usize + 1, |()| 0)
+}
+
+/// The counters of all workers.
+pub struct Metrics(Vec<Arc<WorkerMetrics>>);
+
+impl Metrics {
+    /// Counters for so many workers, all zero.
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| Arc::default()).collect())
+    }
+
+    /// The counters of one worker, counted from 0.
+    pub fn worker(&self, index: usize) -> Arc<WorkerMetrics> {
+        Arc::clone(&self.0[index])
+    }
+
+    /// The sums over all workers as of about now.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut sums = Snapshot::default();
+        for worker in &self.0 {
+            sums.add(worker);
+        }
+        sums
+    }
+}
+
+/// Sums of all counters at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    answers: [[u64; STATUS_COLUMNS]; OPERATION_ROWS],
+    counters: [u64; Counter::ALL.len()],
+}
+
+impl Snapshot {
+    /// Replies of one kind.
+    pub fn answered(&self, operation: Option<Operation>, status: Result<(), Refusal>) -> u64 {
+        self.answers[row(operation)][column(status)]
+    }
+
+    /// A counter's sum.
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.counters[counter as usize]
+    }
+
+    fn add(&mut self, worker: &WorkerMetrics) {
+        let answers = worker.answers.iter().flatten();
+        for (sum, number) in self.answers.iter_mut().flatten().zip(answers) {
+            *sum += number.load(Ordering::Relaxed);
+        }
+        for (sum, number) in self.counters.iter_mut().zip(&worker.counters) {
+            *sum += number.load(Ordering::Relaxed);
+        }
+    }
+}
+
+/// One line with everything that is not zero, e.g. `2 datagrams, 150 bytes received, ping 200: 1, refused 401: 1`.
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for counter in Counter::ALL
+            .into_iter()
+            .filter(|&counter| self.counter(counter) > 0)
+        {
+            write!(f, "{separator}{} {}", self.counter(counter), counter.name())?;
+            separator = ", ";
+        }
+        for (operation, code, number) in self.answers_by_code() {
+            write!(f, "{separator}{operation} {code}: {number}")?;
+            separator = ", ";
+        }
+        if separator.is_empty() {
+            f.write_str("nothing yet")?;
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    /// Operation, status code and number of replies, where there were any; refusals of the same code added up.
+    fn answers_by_code(&self) -> impl Iterator<Item = (&'static str, u16, u64)> + '_ {
+        let operations = Operation::ALL.into_iter().map(Some).chain([None]);
+        operations.flat_map(|operation| {
+            let row = &self.answers[row(operation)];
+            let mut by_code = std::collections::BTreeMap::from([(OK, row[0])]);
+            for (refusal, number) in Refusal::ALL.into_iter().zip(&row[1..]) {
+                *by_code.entry(refusal.code()).or_default() += number;
+            }
+            by_code
+                .into_iter()
+                .filter(|&(_, number)| number > 0)
+                .map(move |(code, number)| {
+                    (operation.map_or("refused", Operation::name), code, number)
+                })
+        })
+    }
+}
+
+/// The status code of a request that was carried out.
+const OK: u16 = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_summed() {
+        let metrics = Metrics::new(2);
+        for (index, number) in [(0, 3), (1, 4)] {
+            metrics.worker(index).add(Counter::Datagrams, number);
+            metrics
+                .worker(index)
+                .answered(Some(Operation::Check), Ok(()));
+            metrics.worker(index).set(Counter::KernelDrops, number);
+        }
+        let sums = metrics.snapshot();
+        assert_eq!(sums.counter(Counter::Datagrams), 7);
+        assert_eq!(sums.counter(Counter::KernelDrops), 7);
+        assert_eq!(sums.answered(Some(Operation::Check), Ok(())), 2);
+        assert_eq!(sums.answered(Some(Operation::Info), Ok(())), 0);
+    }
+
+    #[test]
+    fn the_log_line_names_what_happened_and_nothing_else() {
+        let metrics = Metrics::new(1);
+        assert_eq!(metrics.snapshot().to_string(), "nothing yet");
+        let worker = metrics.worker(0);
+        worker.add(Counter::Datagrams, 4);
+        worker.answered(Some(Operation::Ping), Ok(()));
+        worker.answered(None, Err(Refusal::UnknownUser));
+        worker.answered(None, Err(Refusal::StaleTime));
+        worker.answered(Some(Operation::Report), Err(Refusal::Unavailable));
+        assert_eq!(
+            metrics.snapshot().to_string(),
+            "4 datagrams, ping 200: 1, report 503: 1, refused 401: 2"
+        );
+    }
+
+    #[test]
+    fn every_counter_and_status_has_a_place_of_its_own() {
+        for (index, counter) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, index);
+        }
+        for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(column(Err(refusal)), index + 1);
+        }
+    }
+}
