@@ -12,3 +12,6 @@ mod harness;
 
 // The harness itself: a started server answers, survives a restart, and its data with it.
 mod smoke;
+
+// Every recorded case of the reference server, byte for byte, or listed as a deviation with its reason.
+mod conformance;
