@@ -1,1 +1,39 @@
-//! stub
+//! `pyzord`: a drop-in Pyzor server on io_uring.
+//!
+//! # One datagram's way
+//!
+//! ```text
+//! datapath (uring or mmsg) -> worker -> request: authenticate, authorize, execute, respond -> datapath
+//!                               |                           |
+//!                               |                           +-> storage: an answer from memory, at once
+//!                               +<- pending_replies <- storage: a commit is durable, a disk read is done
+//! ```
+//!
+//! 1. [`datapath`] takes a batch of datagrams from the sockets of one core ([`socket`] bound them) and hands each to
+//! 2. [`worker`], one pinned thread a core, which passes it to
+//! 3. [`request`], the pure core: may this user ask this, and what does the store answer?
+//! 4. The reply goes back through the datapath at once, or waits in [`pending_replies`] until the store has made the
+//!    update durable or has read the disk.
+//!
+//! # Around it
+//!
+//! | file | job |
+//! | --- | --- |
+//! | `flags`, `config` | what was typed and written -> one validated `Config` |
+//! | `startup`, `detach`, `signals` | the order of starting, stopping and reloading |
+//! | `access_files` | passwd and access file as one immutable snapshot |
+//! | `metrics`, `usage_log`, `log` | what happened: counted, one line a request, one line an event |
+//! | `error` | every way this crate can fail |
+//!
+//! `unsafe` lives in `datapath/uring` and `datapath/mmsg` only.
+
+pub mod access_files;
+pub mod config;
+pub mod error;
+pub mod metrics;
+pub mod request;
+pub mod usage_log;
+pub mod datapath;
+pub mod pending_replies;
+pub mod socket;
+pub mod worker;

@@ -32,6 +32,10 @@ pub enum Counter {
     DeferredLookups,
     /// Replies the kernel did not take.
     SendErrors,
+    /// Failures of a socket that brought no datagram.
+    ReceiveErrors,
+    /// Times more datagrams came in at once than there are buffers.
+    BuffersExhausted,
     /// Datagrams the kernel dropped because a socket's queue was full.
     KernelDrops,
     /// Requests missing in the usage log because its writer was behind.
@@ -40,7 +44,7 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter, in the order of their discriminants.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Datagrams,
         Self::BytesReceived,
         Self::BytesSent,
@@ -51,6 +55,8 @@ impl Counter {
         Self::StaleDiscarded,
         Self::DeferredLookups,
         Self::SendErrors,
+        Self::ReceiveErrors,
+        Self::BuffersExhausted,
         Self::KernelDrops,
         Self::UsageLinesLost,
     ];
@@ -68,6 +74,8 @@ impl Counter {
             Self::StaleDiscarded => "stale, discarded",
             Self::DeferredLookups => "deferred lookups",
             Self::SendErrors => "send errors",
+            Self::ReceiveErrors => "receive errors",
+            Self::BuffersExhausted => "buffers exhausted",
             Self::KernelDrops => "kernel drops",
             Self::UsageLinesLost => "usage lines lost",
         }
