@@ -2,12 +2,16 @@
 
 mod access;
 mod account;
+mod canonical;
 mod digest;
 mod limits;
 mod line_problem;
+mod message;
+mod numbers;
 mod operation;
 mod reply;
 mod request;
+mod signature;
 mod status;
 
 pub use access::AccessList;
@@ -20,4 +24,5 @@ pub use line_problem::{LineProblem, Problem};
 pub use operation::{Operation, OperationSet};
 pub use reply::{Body, write_reply};
 pub use request::{Request, Scratch, User};
+pub use signature::sign;
 pub use status::Refusal;

@@ -67,14 +67,16 @@ impl OperationSet {
         self.0 & Self::bit(operation) != 0
     }
 
-    /// Adds `operation`.
-    pub const fn insert(&mut self, operation: Operation) {
-        self.0 |= Self::bit(operation);
+    /// What is in either set.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
-    /// Takes `operation` out.
-    pub const fn remove(&mut self, operation: Operation) {
-        self.0 &= !Self::bit(operation);
+    /// What is in this set and not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     const fn bit(operation: Operation) -> u8 {
@@ -84,11 +86,8 @@ impl OperationSet {
 
 impl FromIterator<Operation> for OperationSet {
     fn from_iter<I: IntoIterator<Item = Operation>>(operations: I) -> Self {
-        let mut set = Self::default();
-        operations
-            .into_iter()
-            .for_each(|operation| set.insert(operation));
-        set
+        let bits = operations.into_iter().map(Self::bit);
+        Self(bits.fold(0, |set, bit| set | bit))
     }
 }
 
@@ -111,11 +110,12 @@ mod tests {
 
     #[test]
     fn a_set_holds_what_was_put_in_and_not_taken_out() {
-        let mut set: OperationSet = [Operation::Ping, Operation::Whitelist]
+        let set: OperationSet = [Operation::Ping, Operation::Whitelist]
             .into_iter()
             .collect();
-        set.insert(Operation::Check);
-        set.remove(Operation::Ping);
+        let checks: OperationSet = [Operation::Check].into_iter().collect();
+        let pings: OperationSet = [Operation::Ping, Operation::Pong].into_iter().collect();
+        let set = set.union(checks).without(pings);
         let held: Vec<_> = Operation::ALL
             .into_iter()
             .filter(|&operation| set.contains(operation))

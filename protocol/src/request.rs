@@ -1,18 +1,35 @@
 //! A request as the server reads it.
+//!
+//! Nothing is judged while parsing: what is missing or wrong shows when it is asked for, so that the server can refuse in the
+//! reference's order. Nothing here allocates, and nothing fails on any datagram.
+
+use subtle::ConstantTimeEq as _;
 
 use crate::account::AccountKey;
+use crate::canonical::{self, Canonical, DIGEST_LINE_BYTES};
 use crate::digest::{Digest, InvalidDigest};
-use crate::limits::MAX_DATAGRAM_BYTES;
+use crate::limits::{MAX_CLOCK_SKEW_SECONDS, MAX_DATAGRAM_BYTES};
+use crate::message::{self, Header, Headers, Message};
+use crate::numbers;
 use crate::operation::Operation;
+use crate::signature::SignedText;
 use crate::status::Refusal;
 
 /// Room to rewrite a datagram that is not in a canonical layout; reused from one datagram to the next.
-pub struct Scratch(Box<[u8; MAX_DATAGRAM_BYTES]>);
+pub struct Scratch(Box<Buffers>);
+
+struct Buffers {
+    text: [u8; MAX_DATAGRAM_BYTES],
+    thread: [u8; MAX_DATAGRAM_BYTES],
+}
 
 impl Scratch {
-    /// Allocates the room.
+    /// Allocates the room: 16 KiB.
     pub fn new() -> Self {
-        Self(Box::new([0; MAX_DATAGRAM_BYTES]))
+        Self(Box::new(Buffers {
+            text: [0; MAX_DATAGRAM_BYTES],
+            thread: [0; MAX_DATAGRAM_BYTES],
+        }))
     }
 }
 
@@ -25,47 +42,104 @@ impl Default for Scratch {
 /// Who sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User<'d> {
-    /// Nobody in particular; the signature is not checked.
+    /// Nobody in particular: `User` is absent, empty or `anonymous`, and the signature is not checked.
     Anonymous,
     /// Somebody who has to have an account and to sign.
     Named(&'d [u8]),
 }
 
+/// What the anonymous user is called.
+pub(crate) const ANONYMOUS: &[u8] = b"anonymous";
+
 /// A datagram's fields, as slices of it or of a [`Scratch`].
 pub struct Request<'d> {
-    op: &'d [u8],
+    fields: Fields<'d>,
+    /// Digests of a canonical datagram.
+    digest_lines: &'d [u8],
+    /// Headers of any other.
+    headers: Headers<'d>,
+    signed: SignedText<'d>,
+}
+
+/// The first header of each name that matters.
+#[derive(Default)]
+pub(crate) struct Fields<'d> {
+    pub(crate) op: Option<&'d [u8]>,
+    pub(crate) thread: Option<&'d [u8]>,
+    pub(crate) pv: Option<&'d [u8]>,
+    pub(crate) user: Option<&'d [u8]>,
+    pub(crate) time: Option<&'d [u8]>,
+    pub(crate) sig: Option<&'d [u8]>,
+    pub(crate) has_code: bool,
 }
 
 impl<'d> Request<'d> {
-    /// Reads a datagram. Never fails: what is missing or wrong shows when it is asked for.
+    /// Reads the first [`MAX_DATAGRAM_BYTES`] of a datagram.
     pub fn parse(datagram: &'d [u8], scratch: &'d mut Scratch) -> Self {
-        let _ = scratch.0.len();
-        Self { op: &datagram[..0] }
+        let datagram = &datagram[..datagram.len().min(MAX_DATAGRAM_BYTES)];
+        match canonical::read(datagram) {
+            Some(canonical) => Self::from_canonical(canonical),
+            None => Self::parse_general(datagram, scratch),
+        }
+    }
+
+    fn from_canonical(canonical: Canonical<'d>) -> Self {
+        Self {
+            fields: canonical.fields,
+            digest_lines: canonical.digest_lines,
+            headers: Headers::default(),
+            signed: SignedText::Verbatim(canonical.signed),
+        }
+    }
+
+    #[cold]
+    fn parse_general(datagram: &[u8], scratch: &'d mut Scratch) -> Self {
+        let Buffers { text, thread } = &mut *scratch.0;
+        let length = message::normalize(datagram, text);
+        let message = Message::split(&text[..length]);
+        let mut fields = Fields::collect(message.headers());
+        fields.thread = fields.thread.map(|value| refold(value, thread));
+        Self {
+            fields,
+            digest_lines: &[],
+            headers: message.headers(),
+            signed: SignedText::Serialized(message),
+        }
     }
 
     /// The value of `Op`; empty when missing.
     pub fn op(&self) -> &'d [u8] {
-        self.op
+        self.fields.op.unwrap_or_default()
     }
 
     /// The operation asked for, if there is such a one.
     pub fn operation(&self) -> Option<Operation> {
-        Operation::from_name(self.op)
+        Operation::from_name(self.op())
     }
 
     /// The value of `Thread` as it is to be echoed; empty when missing.
     pub fn thread(&self) -> &'d [u8] {
-        self.op
+        self.fields.thread.unwrap_or_default()
     }
 
     /// Who sent it.
     pub fn user(&self) -> User<'d> {
-        User::Anonymous
+        match self.fields.user {
+            None | Some(b"" | ANONYMOUS) => User::Anonymous,
+            Some(name) => User::Named(name),
+        }
     }
 
-    /// Whether the protocol version is 2.
+    /// Whether the integer part of the protocol version is 2.
+    ///
+    /// # Errors
+    /// [`Refusal::VersionMissing`], [`Refusal::VersionInvalid`] (also when infinite), [`Refusal::VersionUnsupported`].
     pub fn check_version(&self) -> Result<(), Refusal> {
-        Ok(())
+        match self.fields.pv {
+            Some(b"2.1") => Ok(()),
+            Some(pv) => check_version_number(pv),
+            None => Err(Refusal::VersionMissing),
+        }
     }
 
     /// The first digest; `None` without an `Op-Digest` header.
@@ -75,17 +149,87 @@ impl<'d> Request<'d> {
 
     /// Every digest, in order.
     pub fn digests(&self) -> impl Iterator<Item = Result<Digest, InvalidDigest>> + '_ {
-        std::iter::empty()
+        let canonical = self
+            .digest_lines
+            .chunks_exact(DIGEST_LINE_BYTES)
+            .map(canonical::digits);
+        let general = self
+            .headers
+            .clone()
+            .filter(|header| header.is(b"Op-Digest"))
+            .map(|header| header.value);
+        canonical.chain(general).map(Digest::from_hex)
     }
 
-    /// Whether this is a reply, which must be counted and never answered.
+    /// Whether this is a reply (it has `Code` and no `Op`), which must be counted and never answered.
     pub fn is_reply(&self) -> bool {
-        false
+        self.fields.has_code && self.fields.op.is_none()
     }
 
-    /// Whether the request was signed with `key` at about `now` (epoch seconds).
+    /// Whether the request was signed with `key` at about `now`, in seconds since the epoch.
+    ///
+    /// # Errors
+    /// [`Refusal::BadTime`], [`Refusal::StaleTime`], then [`Refusal::BadSignature`].
     pub fn verify_signature(&self, key: &AccountKey, now: u64) -> Result<(), Refusal> {
-        let _ = (key, now);
-        Err(Refusal::BadSignature)
+        let time = self.fields.time.and_then(numbers::integer);
+        let time = recent(time.ok_or(Refusal::BadTime)?, now).ok_or(Refusal::StaleTime)?;
+        let expected = self.signed.sign(time, key);
+        let sent = self.fields.sig.unwrap_or_default();
+        if expected.ct_eq(sent).into() {
+            Ok(())
+        } else {
+            Err(Refusal::BadSignature)
+        }
     }
+}
+
+impl<'d> Fields<'d> {
+    fn collect(headers: Headers<'d>) -> Self {
+        let mut fields = Self::default();
+        headers.for_each(|header| fields.note(header));
+        fields
+    }
+
+    fn note(&mut self, header: Header<'d>) {
+        let field = match header.name.len() {
+            2 if header.is(b"Op") => &mut self.op,
+            2 if header.is(b"PV") => &mut self.pv,
+            3 if header.is(b"Sig") => &mut self.sig,
+            4 if header.is(b"User") => &mut self.user,
+            4 if header.is(b"Time") => &mut self.time,
+            6 if header.is(b"Thread") => &mut self.thread,
+            _ => {
+                self.has_code |= header.is(b"Code");
+                return;
+            }
+        };
+        field.get_or_insert(header.value);
+    }
+}
+
+/// The value as the reference would write it into the reply, which is no longer.
+fn refold<'d>(value: &'d [u8], buffer: &'d mut [u8; MAX_DATAGRAM_BYTES]) -> &'d [u8] {
+    if !message::is_folded(value) {
+        return value;
+    }
+    let mut length = 0;
+    message::fold(value, &mut |piece| {
+        buffer[length..length + piece.len()].copy_from_slice(piece);
+        length += piece.len();
+    });
+    &buffer[..length]
+}
+
+fn check_version_number(pv: &[u8]) -> Result<(), Refusal> {
+    match numbers::float(pv) {
+        Some(version) if (2.0..3.0).contains(&version) => Ok(()),
+        Some(version) if version.is_finite() => Err(Refusal::VersionUnsupported),
+        _ => Err(Refusal::VersionInvalid),
+    }
+}
+
+/// `time`, if it is close enough to `now`.
+fn recent(time: i64, now: u64) -> Option<u64> {
+    let time = u64::try_from(time).ok()?;
+    (time.abs_diff(now) <= u64::from(MAX_CLOCK_SKEW_SECONDS)).then_some(time)
 }
