@@ -15,3 +15,6 @@ mod smoke;
 
 // Every recorded case of the reference server, byte for byte, or listed as a deviation with its reason.
 mod conformance;
+
+// The reference's Python client, command and library: reports, batches, named and refused users, wrong clocks.
+mod reference_client;

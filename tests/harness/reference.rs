@@ -1,10 +1,15 @@
 //! The reference's programs: `pyzor` 1.1.2 in Python, which `tests/install.sh` puts into a virtual environment made from
 //! Debian's Python, so that the reference server finds Debian's gdbm module.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use super::message::random_digest;
 use super::programs::target;
+
+/// Short enough to count for the digest: longer words may be random identifiers, and are left out.
+const WORD_LENGTH: usize = 8;
 
 /// The Python interpreter that can import the reference's library.
 pub(crate) fn python() -> PathBuf {
@@ -27,4 +32,46 @@ pub(crate) fn server(home: &Path) -> Command {
 
 fn installed(program: &str) -> PathBuf {
     target().join("reference/bin").join(program)
+}
+
+/// What a program printed, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// The exit status; none if a signal ended it.
+    pub(crate) status: Option<i32>,
+    /// Its standard output.
+    pub(crate) stdout: String,
+    /// Its standard error.
+    pub(crate) stderr: String,
+}
+
+/// Runs a program to its end with `input` on its standard input.
+pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Finished {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    // A program that does not read its input closes it: that is its affair.
+    let _ = child.stdin.take().expect("it is piped").write_all(input);
+    let output = child.wait_with_output().expect("it is our child");
+    Finished {
+        status: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A mail nobody sent before, and so with a digest of its own.
+pub(crate) fn fresh_mail() -> String {
+    let words = random_digest();
+    let words: Vec<&str> = (0..words.len())
+        .step_by(WORD_LENGTH)
+        .map(|at| &words[at..at + WORD_LENGTH])
+        .collect();
+    format!(
+        "From: sender@example.org\nTo: receiver@example.org\nSubject: greetings\n\n{}\n",
+        words.join(" ")
+    )
 }
