@@ -78,23 +78,35 @@ impl fmt::Display for Problems {
     }
 }
 
+/// Names the place, as in `FILE:LINE: KEY` or `--option`.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => f.write_str(flag),
+            Self::File { path, line, key } => write!(f, "{}:{line}: {key}", path.display()),
+        }
+    }
+}
+
+impl Origin {
+    /// Repeats what was written there, in the words of the place.
+    pub fn with_value(&self, value: &str) -> String {
+        let value = value.replace('\n', " ");
+        match self {
+            Self::Flag(_) => format!("{self} {value}"),
+            Self::File { .. } => format!("{self} = {value}"),
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value {
-                origin: Origin::Flag(flag),
+                origin,
                 value,
                 expected,
-            } => write!(f, "{flag} {value}: expected {expected}"),
-            Self::Value {
-                origin: Origin::File { path, line, key },
-                value,
-                expected,
-            } => write!(
-                f,
-                "{}:{line}: {key} = {value}: expected {expected}",
-                path.display()
-            ),
+            } => write!(f, "{}: expected {expected}", origin.with_value(value)),
             Self::Syntax {
                 path,
                 line,

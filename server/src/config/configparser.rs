@@ -1,0 +1,311 @@
+//! Reads what Python's `configparser` reads (`ConfigParser()` of CPython 3.11), and refuses what it refuses.
+//!
+//! Sections, `=` or `:`, option names in any case, full-line comments with `#` or `;`, values that go on over indented
+//! lines, a `[DEFAULT]` section that every other one falls back to, and `%(name)s` in values with `%%` for a percent
+//! sign. Unlike Python, which stops at the first error of some kinds, this collects every one; and what a value may
+//! expand to is bounded.
+
+use std::collections::BTreeMap;
+
+/// The section whose options every other section has too.
+const DEFAULT_SECTION: &str = "DEFAULT";
+
+/// How deep references in values may nest, as in Python.
+const MAX_INTERPOLATION_DEPTH: usize = 10;
+
+/// Steps one value may take to expand. Python has no such bound, and ten nested levels are enough to hang it.
+const MAX_INTERPOLATION_STEPS: usize = 1_000;
+
+/// Bytes that a value may have grown to before one more step of its expansion.
+const MAX_EXPANDED_BYTES: usize = 64 * 1024;
+
+/// Characters that may separate a name from its value.
+const DELIMITERS: [char; 2] = ['=', ':'];
+
+/// A file that was read, whatever was wrong with it.
+#[derive(Debug, Default)]
+pub(super) struct ConfigFile {
+    defaults: Section,
+    sections: BTreeMap<String, Section>,
+}
+
+/// Options by lower-case name.
+type Section = BTreeMap<String, Entry>;
+
+/// One option as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    name: String,
+    line: usize,
+    /// The value's lines; joined and trimmed they are the raw value.
+    value_lines: Vec<String>,
+}
+
+/// A line that cannot be read, or cannot be meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SyntaxError {
+    /// Counted from 1.
+    pub(super) line: usize,
+    /// In words.
+    pub(super) message: String,
+}
+
+/// The value of an option, references replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Value {
+    /// Where the option begins, counted from 1.
+    pub(super) line: usize,
+    /// The text.
+    pub(super) text: String,
+}
+
+impl ConfigFile {
+    /// Reads a whole file.
+    pub(super) fn parse(text: &str) -> (Self, Vec<SyntaxError>) {
+        let mut reader = Reader::default();
+        for (index, line) in universal_lines(text).enumerate() {
+            reader.line(index + 1, line);
+        }
+        (reader.file, reader.errors)
+    }
+
+    /// The value of an option of a section or, failing that, of the defaults.
+    pub(super) fn get(&self, section: &str, option: &str) -> Option<Result<Value, SyntaxError>> {
+        let entry = self.entry(section, &option_key(option))?;
+        let mut expansion = Expansion {
+            file: self,
+            section,
+            line: entry.line,
+            steps_left: MAX_INTERPOLATION_STEPS,
+            text: String::new(),
+        };
+        Some(expansion.expand(&entry.raw_value(), 1).map(|()| Value {
+            line: entry.line,
+            text: expansion.text,
+        }))
+    }
+
+    /// The names, as written, and lines of a section's own options.
+    pub(super) fn options(&self, section: &str) -> impl Iterator<Item = (&str, usize)> {
+        let entries = self.sections.get(section).into_iter().flatten();
+        entries.map(|(_, entry)| (entry.name.as_str(), entry.line))
+    }
+
+    fn entry(&self, section: &str, key: &str) -> Option<&Entry> {
+        let own = self.sections.get(section)?;
+        own.get(key).or_else(|| self.defaults.get(key))
+    }
+}
+
+impl Entry {
+    fn raw_value(&self) -> String {
+        trim_end(&self.value_lines.join("\n")).to_owned()
+    }
+}
+
+/// The state between two lines.
+#[derive(Default)]
+struct Reader {
+    file: ConfigFile,
+    errors: Vec<SyntaxError>,
+    /// Where options go; none before the first section.
+    section: Option<SectionName>,
+    /// The option that an indented line would continue.
+    option: Option<String>,
+    /// Characters of white space before the last line that began something.
+    indent: usize,
+}
+
+/// Which options a header speaks of.
+#[derive(Clone)]
+enum SectionName {
+    Default,
+    Named(String),
+}
+
+impl Reader {
+    fn line(&mut self, number: usize, line: &str) {
+        let content = trim(line);
+        if content.starts_with(['#', ';']) {
+            return;
+        }
+        if content.is_empty() {
+            self.continue_value("");
+            return;
+        }
+        let indent = line.chars().take_while(|&c| is_space(c)).count();
+        if indent > self.indent && self.continue_value(content) {
+            return;
+        }
+        self.indent = indent;
+        match (header(content), &self.section) {
+            (Some(name), _) => self.begin_section(number, name),
+            (None, None) => self.error(
+                number,
+                format!("expected a section header like [server], found {content:?}"),
+            ),
+            (None, Some(_)) => self.begin_option(number, content),
+        }
+    }
+
+    /// Adds a line to the value under way, if there is one.
+    fn continue_value(&mut self, content: &str) -> bool {
+        let Some(key) = self.option.clone() else {
+            return false;
+        };
+        if let Some(entry) = self.options().and_then(|options| options.get_mut(&key)) {
+            entry.value_lines.push(content.to_owned());
+        }
+        true
+    }
+
+    fn begin_section(&mut self, number: usize, name: &str) {
+        self.option = None;
+        if name == DEFAULT_SECTION {
+            self.section = Some(SectionName::Default);
+            return;
+        }
+        if self.file.sections.contains_key(name) {
+            self.error(number, format!("section [{name}] was there before"));
+        }
+        self.file.sections.entry(name.to_owned()).or_default();
+        self.section = Some(SectionName::Named(name.to_owned()));
+    }
+
+    fn begin_option(&mut self, number: usize, content: &str) {
+        let Some((name, value)) = content.split_once(DELIMITERS) else {
+            self.error(number, format!("expected NAME = VALUE, found {content:?}"));
+            return;
+        };
+        let name = trim(name);
+        if name.is_empty() {
+            self.error(number, format!("expected a name before {content:?}"));
+            return;
+        }
+        let entry = Entry {
+            name: name.to_owned(),
+            line: number,
+            value_lines: vec![trim(value).to_owned()],
+        };
+        let key = option_key(name);
+        let earlier = self
+            .options()
+            .and_then(|options| options.insert(key.clone(), entry));
+        if let Some(earlier) = earlier {
+            self.error(
+                number,
+                format!("{name} was set before, in line {}", earlier.line),
+            );
+        }
+        self.option = Some(key);
+    }
+
+    fn options(&mut self) -> Option<&mut Section> {
+        match self.section.as_ref()? {
+            SectionName::Default => Some(&mut self.file.defaults),
+            SectionName::Named(name) => self.file.sections.get_mut(name),
+        }
+    }
+
+    fn error(&mut self, line: usize, message: String) {
+        self.errors.push(SyntaxError { line, message });
+    }
+}
+
+/// The name in a section header. What follows the last bracket is ignored, as in Python.
+fn header(content: &str) -> Option<&str> {
+    let inside = content.strip_prefix('[')?;
+    let end = inside.rfind(']')?;
+    (end > 0).then(|| &inside[..end])
+}
+
+/// One value being expanded.
+struct Expansion<'f> {
+    file: &'f ConfigFile,
+    section: &'f str,
+    line: usize,
+    steps_left: usize,
+    text: String,
+}
+
+impl Expansion<'_> {
+    fn expand(&mut self, raw: &str, depth: usize) -> Result<(), SyntaxError> {
+        if depth > MAX_INTERPOLATION_DEPTH {
+            return Err(self.error("references are nested too deep"));
+        }
+        let mut rest = raw;
+        while let Some(at) = rest.find('%') {
+            self.take_step()?;
+            self.text.push_str(&rest[..at]);
+            let after = &rest[at + 1..];
+            rest = match after.chars().next() {
+                Some('%') => {
+                    self.text.push('%');
+                    &after[1..]
+                }
+                Some('(') => self.reference(&after[1..], depth)?,
+                _ => return Err(self.error("a percent sign is written %%, a reference %(name)s")),
+            };
+        }
+        self.text.push_str(rest);
+        Ok(())
+    }
+
+    /// Expands the reference that `rest` begins with; what is left after it.
+    fn reference<'r>(&mut self, rest: &'r str, depth: usize) -> Result<&'r str, SyntaxError> {
+        let (name, after) = rest
+            .split_once(')')
+            .and_then(|(name, after)| Some((name, after.strip_prefix('s')?)))
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or_else(|| self.error("a reference is written %(name)s"))?;
+        let entry = self
+            .file
+            .entry(self.section, &option_key(name))
+            .ok_or_else(|| {
+                self.error(&format!("%({name})s refers to an option that is not there"))
+            })?;
+        self.expand(&entry.raw_value(), depth + 1)?;
+        Ok(after)
+    }
+
+    fn take_step(&mut self) -> Result<(), SyntaxError> {
+        let fits = self.text.len() <= MAX_EXPANDED_BYTES;
+        self.steps_left = self
+            .steps_left
+            .checked_sub(1)
+            .filter(|_| fits)
+            .ok_or_else(|| self.error("the value has too many references"))?;
+        Ok(())
+    }
+
+    fn error(&self, message: &str) -> SyntaxError {
+        SyntaxError {
+            line: self.line,
+            message: message.to_owned(),
+        }
+    }
+}
+
+/// Option names are looked up in lower case.
+fn option_key(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// Lines as Python's text files see them: ended by `\n`, `\r\n` or `\r`.
+fn universal_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n')
+        .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
+/// White space as Python's `str.isspace` sees it: Unicode's, and the four separators U+001C to U+001F.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+fn trim(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
+
+fn trim_end(text: &str) -> &str {
+    text.trim_end_matches(is_space)
+}

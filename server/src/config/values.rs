@@ -1,0 +1,272 @@
+//! What the text of each kind of setting means. A value that means nothing gives what was expected instead.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use pyzor_storage::CleanupAge;
+use pyzor_storage::redb_engine::{Durability, MIN_HOT_SET_BYTES};
+
+use super::{Engine, IoChoice};
+use crate::socket::MAX_LISTEN_ADDRESSES;
+
+/// A value, or what was expected.
+pub(super) type Parsed<T> = Result<T, String>;
+
+/// Workers a server may be told to start.
+const MAX_WORKERS: i64 = 1024;
+
+/// Where the kernel lists its IPv6 addresses, if it has IPv6.
+const KERNEL_HAS_IPV6: &str = "/proc/net/if_inet6";
+
+pub(super) fn port(text: &str) -> Parsed<u16> {
+    integer(text, 0..=i64::from(u16::MAX))
+        .and_then(|port| u16::try_from(port).ok())
+        .ok_or_else(|| "a port number up to 65535".to_owned())
+}
+
+pub(super) fn nice(text: &str) -> Parsed<i32> {
+    integer(text, -20..=19)
+        .and_then(|level| i32::try_from(level).ok())
+        .ok_or_else(|| "a nice level from -20 to 19".to_owned())
+}
+
+pub(super) fn workers(text: &str) -> Parsed<NonZeroUsize> {
+    integer(text, 1..=MAX_WORKERS)
+        .and_then(|workers| NonZeroUsize::new(usize::try_from(workers).ok()?))
+        .ok_or_else(|| format!("a number of threads from 1 to {MAX_WORKERS}"))
+}
+
+pub(super) fn cleanup_age(text: &str) -> Parsed<CleanupAge> {
+    integer(text, 0..=i64::from(u32::MAX))
+        .and_then(|seconds| u32::try_from(seconds).ok())
+        .map(CleanupAge::from_seconds)
+        .ok_or_else(|| "a number of seconds, 0 for never".to_owned())
+}
+
+pub(super) fn engine(text: &str) -> Parsed<Engine> {
+    word(
+        text,
+        &[
+            ("redb", Engine::Redb),
+            ("gdbm", Engine::Gdbm),
+            ("mysql", Engine::Mysql),
+            ("redis", Engine::Redis),
+        ],
+    )
+}
+
+pub(super) fn io(text: &str) -> Parsed<IoChoice> {
+    word(
+        text,
+        &[
+            ("auto", IoChoice::Auto),
+            ("uring", IoChoice::Uring),
+            ("mmsg", IoChoice::Mmsg),
+        ],
+    )
+}
+
+pub(super) fn durability(text: &str) -> Parsed<Durability> {
+    word(
+        text,
+        &[
+            ("group", Durability::Group),
+            ("relaxed", Durability::Relaxed),
+        ],
+    )
+}
+
+/// A memory size: bytes, or with K, M or G a multiple of 1024 bytes.
+pub(super) fn memory(text: &str) -> Parsed<usize> {
+    memory_bytes(text)
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .filter(|&bytes| bytes >= MIN_HOT_SET_BYTES)
+        .ok_or_else(|| "a memory size of at least 1M, such as 512M or 4G".to_owned())
+}
+
+fn memory_bytes(text: &str) -> Option<u64> {
+    let (number, shift) = match text.char_indices().next_back()? {
+        (at, 'k' | 'K') => (&text[..at], 10),
+        (at, 'm' | 'M') => (&text[..at], 20),
+        (at, 'g' | 'G') => (&text[..at], 30),
+        _ => (text, 0),
+    };
+    let number = u64::try_from(integer(number, 0..=i64::MAX)?).ok()?;
+    number.checked_mul(1 << shift)
+}
+
+/// Addresses and host names, separated by commas or blanks; an empty list is every IPv4 address, as in the reference.
+pub(super) fn listen(text: &str, port: u16) -> Parsed<Vec<SocketAddr>> {
+    let names = text.split(|c: char| c == ',' || c.is_whitespace());
+    let mut addresses = Vec::new();
+    for name in names.filter(|name| !name.is_empty()) {
+        for address in resolve(name, port)? {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+    if addresses.is_empty() {
+        addresses.push(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+    }
+    if addresses.len() > MAX_LISTEN_ADDRESSES {
+        return Err(format!("at most {MAX_LISTEN_ADDRESSES} addresses"));
+    }
+    Ok(addresses)
+}
+
+fn resolve(name: &str, port: u16) -> Parsed<Vec<SocketAddr>> {
+    if name == "*" {
+        return Ok(every_address(port));
+    }
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    resolve_host(bare, port)
+        .ok_or_else(|| format!("IP addresses or host names (without a port); {name:?} is neither"))
+}
+
+fn every_address(port: u16) -> Vec<SocketAddr> {
+    let mut addresses = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))];
+    if Path::new(KERNEL_HAS_IPV6).exists() {
+        addresses.push(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+    }
+    addresses
+}
+
+/// A host's IPv4 addresses, like the reference; its IPv6 addresses if it has no others.
+fn resolve_host(name: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    let found: Vec<_> = (name, port).to_socket_addrs().ok()?.collect();
+    let (v4, v6): (Vec<_>, Vec<_>) = found.into_iter().partition(SocketAddr::is_ipv4);
+    [v4, v6].into_iter().find(|addresses| !addresses.is_empty())
+}
+
+/// One of a few words, in any case.
+fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Parsed<T> {
+    let found = words
+        .iter()
+        .find(|(word, _)| word.eq_ignore_ascii_case(text));
+    found.map(|&(_, value)| value).ok_or_else(|| {
+        let words: Vec<_> = words.iter().map(|&(word, _)| word).collect();
+        format!("one of {}", words.join(", "))
+    })
+}
+
+/// An integer as Python's `int` reads it: a sign, and underscores between digits.
+fn integer(text: &str, range: RangeInclusive<i64>) -> Option<i64> {
+    let text = text.trim();
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let groups_are_digits = digits
+        .split('_')
+        .all(|group| !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = text.replace('_', "").parse().ok()?;
+    (groups_are_digits && range.contains(&number)).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_read_as_python_reads_them() {
+        for (text, number) in [
+            ("0", 0),
+            (" 12\n", 12),
+            ("+7", 7),
+            ("-7", -7),
+            ("1_000", 1000),
+            ("007", 7),
+        ] {
+            assert_eq!(integer(text, i64::MIN..=i64::MAX), Some(number), "{text:?}");
+        }
+        for text in [
+            "",
+            "+",
+            "_1",
+            "1_",
+            "1__0",
+            "0x10",
+            "1.0",
+            "--1",
+            "1 2",
+            "٣",
+            "99999999999999999999",
+        ] {
+            assert_eq!(integer(text, i64::MIN..=i64::MAX), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_ranges() {
+        assert_eq!(port("24441"), Ok(24441));
+        assert_eq!(nice("-20"), Ok(-20));
+        assert_eq!(workers("2"), Ok(NonZeroUsize::new(2).unwrap()));
+        assert_eq!(cleanup_age("0"), Ok(CleanupAge::from_seconds(0)));
+        assert!(["", "65536", "-1"].map(port).iter().all(Result::is_err));
+        assert!(["-21", "20"].map(nice).iter().all(Result::is_err));
+        assert!(["0", "1025"].map(workers).iter().all(Result::is_err));
+        assert!(
+            ["-1", "4294967296"]
+                .map(cleanup_age)
+                .iter()
+                .all(Result::is_err)
+        );
+    }
+
+    #[test]
+    fn memory_sizes_have_suffixes() {
+        for (text, bytes) in [
+            ("1048576", 1 << 20),
+            ("2048K", 2 << 20),
+            ("3m", 3 << 20),
+            ("4G", 4 << 30),
+        ] {
+            assert_eq!(memory(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "M", "1K", "-5M", "1T", "1.5G", "99999999999G"] {
+            assert!(memory(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn words_are_taken_in_any_case() {
+        assert_eq!(io("Uring"), Ok(IoChoice::Uring));
+        assert_eq!(durability("RELAXED"), Ok(Durability::Relaxed));
+        assert_eq!(io("epoll"), Err("one of auto, uring, mmsg".to_owned()));
+    }
+
+    #[test]
+    fn addresses_come_in_lists() {
+        let listen = |text| {
+            let addresses = listen(text, 24441)?;
+            Ok::<_, String>(
+                addresses
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(listen("").unwrap(), ["0.0.0.0:24441"]);
+        assert_eq!(listen("127.0.0.1").unwrap(), ["127.0.0.1:24441"]);
+        assert_eq!(
+            listen("127.0.0.1, ::1 [::2],127.0.0.1").unwrap(),
+            ["127.0.0.1:24441", "[::1]:24441", "[::2]:24441"]
+        );
+        assert_eq!(listen("::").unwrap(), ["[::]:24441"]);
+        assert_eq!(listen("*").unwrap()[0], "0.0.0.0:24441");
+        assert_eq!(listen("localhost").unwrap(), ["127.0.0.1:24441"]);
+        for wrong in ["127.0.0.1:24441", "256.0.0.1", "[::1", "[]", "bad..name"] {
+            assert!(listen(wrong).is_err(), "{wrong}");
+        }
+        let many: Vec<_> = (0..=MAX_LISTEN_ADDRESSES)
+            .map(|n| format!("127.0.0.{n}"))
+            .collect();
+        assert!(listen(&many.join(" ")).is_err());
+    }
+}
