@@ -1,0 +1,209 @@
+//! The fallback datapath: `recvmmsg` and `sendmmsg` on a plain tokio runtime, where `io_uring` is refused.
+
+#![allow(
+    unsafe_code,
+    reason = "recvmmsg and sendmmsg have no wrapper that reuses its buffers"
+)]
+
+mod receive_batch;
+mod send_batch;
+mod socket_memory;
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::task::{Context, Poll};
+
+use pyzor_protocol::MAX_REPLY_BYTES;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use self::receive_batch::ReceiveBatch;
+use self::send_batch::SendBatch;
+pub(super) use self::socket_memory::dropped;
+use super::reply_path::Listener;
+use super::{Counters, Datapath, Handler, ReplyPath, Serve, Waker};
+use crate::socket::{ListenSocket, WorkerSockets};
+
+/// Starts a tokio runtime on this thread and serves on it.
+pub(super) fn run<S: Serve>(
+    sockets: WorkerSockets,
+    waker: Waker,
+    serve: S,
+) -> io::Result<S::Output> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async { Ok(serve.serve(Mmsg::open(sockets, waker)?).await) })
+}
+
+/// A worker's sockets and one batch in each direction.
+struct Mmsg {
+    sockets: Vec<AsyncFd<ListenSocket>>,
+    listeners: Vec<Listener>,
+    waker: Waker,
+    /// Never read: the runtime's epoll reports every write as an edge of its own.
+    bell: AsyncFd<Waker>,
+    received: ReceiveBatch,
+    replies: SendBatch,
+    counters: Counters,
+}
+
+impl Mmsg {
+    fn open(sockets: WorkerSockets, waker: Waker) -> io::Result<Self> {
+        Ok(Self {
+            listeners: (0..).zip(&sockets).map(listener).collect(),
+            sockets: sockets
+                .into_vec()
+                .into_iter()
+                .map(readable)
+                .collect::<io::Result<_>>()?,
+            bell: readable(waker.clone())?,
+            waker,
+            received: ReceiveBatch::new(),
+            replies: SendBatch::new(),
+            counters: Counters::default(),
+        })
+    }
+}
+
+fn listener((index, socket): (u8, &ListenSocket)) -> Listener {
+    Listener {
+        index,
+        port: socket.address().port(),
+    }
+}
+
+fn readable<T: OwnsFile>(file: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: `file` owns what it names, for as long as it lives, and never exchanges it.
+    unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// What names one open file all its life.
+trait OwnsFile: AsRawFd {}
+
+impl OwnsFile for ListenSocket {}
+impl OwnsFile for Waker {}
+
+impl Datapath for Mmsg {
+    fn turn(&mut self, handler: &mut impl Handler) -> io::Result<usize> {
+        self.waker.hear();
+        self.flush()?;
+        let mut taken = 0;
+        for listener in 0..self.sockets.len() {
+            taken += self.serve_socket(listener, handler)?;
+        }
+        Ok(taken)
+    }
+
+    fn send_later(&mut self, path: &ReplyPath, reply: &[u8]) -> io::Result<()> {
+        if self.replies.is_for_other_than(path.listener()) {
+            self.flush()?;
+        }
+        if let Some(room) = self.replies.room() {
+            let length = reply.len().min(MAX_REPLY_BYTES);
+            room[..length].copy_from_slice(&reply[..length]);
+            self.replies.keep(path, length);
+        }
+        if self.replies.has_room() {
+            Ok(())
+        } else {
+            self.flush()
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(listener) = self.replies.listener() {
+            let socket = self.sockets[listener].get_ref();
+            self.counters.send_errors += self.replies.send(socket)?;
+        }
+        Ok(())
+    }
+
+    async fn arrived(&mut self) -> io::Result<()> {
+        self.flush()?;
+        std::future::poll_fn(|context| self.poll_arrived(context)).await
+    }
+
+    fn kernel_drops(&self) -> io::Result<u64> {
+        let drops = |socket: &AsyncFd<ListenSocket>| socket.get_ref().kernel_drops();
+        self.sockets.iter().map(|s| drops(s).map(u64::from)).sum()
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+}
+
+impl Mmsg {
+    /// Takes one batch from one socket and answers it.
+    fn serve_socket(&mut self, listener: usize, handler: &mut impl Handler) -> io::Result<usize> {
+        let taken = match self.receive(listener) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(_) => {
+                // An error that an earlier datagram caused; the socket goes on.
+                self.counters.receive_errors += 1;
+                return Ok(0);
+            }
+            Ok(taken) => taken,
+        };
+        for index in 0..taken {
+            self.answer(listener, index, handler)?;
+        }
+        self.flush()?;
+        Ok(taken)
+    }
+
+    fn receive(&mut self, listener: usize) -> io::Result<usize> {
+        let socket = &self.sockets[listener];
+        let mut is_tried = false;
+        let received = socket.try_io(Interest::READABLE, |socket| {
+            is_tried = true;
+            self.received.receive(socket)
+        });
+        if is_tried {
+            return received;
+        }
+        // The runtime has not heard of anything here, but it may not have listened for a while.
+        self.received.receive(socket.get_ref())
+    }
+
+    fn answer(
+        &mut self,
+        listener: usize,
+        index: usize,
+        handler: &mut impl Handler,
+    ) -> io::Result<()> {
+        let listener = self.listeners[listener];
+        let Some((datagram, is_cut)) = self.received.datagram(listener, index) else {
+            self.counters.receive_errors += 1;
+            return Ok(());
+        };
+        self.counters.datagrams_cut += u64::from(is_cut);
+        let Some(room) = self.replies.room() else {
+            return Ok(());
+        };
+        if let Some(length) = handler.datagram(datagram, room) {
+            self.replies.keep(&datagram.path, length);
+        }
+        if self.replies.has_room() {
+            Ok(())
+        } else {
+            self.flush()
+        }
+    }
+
+    fn poll_arrived(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Poll::Ready(rung) = self.bell.poll_read_ready(context) {
+            rung?.clear_ready();
+        }
+        if self.waker.has_rung() {
+            return Poll::Ready(Ok(()));
+        }
+        for socket in &self.sockets {
+            if let Poll::Ready(readable) = socket.poll_read_ready(context) {
+                return Poll::Ready(readable.map(drop));
+            }
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,216 @@
+//! Between the sockets and the worker: datagrams in, replies out, in batches.
+//!
+//! Two ways to the kernel show the same face, [`Datapath`]: [`uring`], a multishot receive on a ring of the worker's
+//! own, and [`mmsg`], `recvmmsg` and `sendmmsg`, for systems that refuse `io_uring`. [`choose`] decides by trying, and
+//! [`run`] starts the runtime that belongs to the choice.
+//!
+//! Invariants:
+//! - a datapath belongs to one thread, which creates, uses and drops it;
+//! - no datagram is taken that a turn does not hand to the handler, and every buffer goes back to the kernel;
+//! - nothing here allocates after the start, and a turn costs at most a system call or two a batch.
+
+mod mmsg;
+mod packet_info;
+mod reply_arena;
+mod reply_path;
+mod socket_name;
+#[cfg(test)]
+mod tests;
+mod uring;
+mod waker;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use pyzor_protocol::MAX_REPLY_BYTES;
+
+pub use reply_path::ReplyPath;
+pub use waker::Waker;
+
+use crate::config::IoChoice;
+use crate::error::Error;
+use crate::socket::WorkerSockets;
+
+/// What answers datagrams: implemented by the worker.
+pub trait Handler {
+    /// Answers one datagram: `Some(n)` sends `reply[..n]` back to where it came from, at the end of the turn.
+    ///
+    /// What `reply` holds before is arbitrary: parts of earlier replies.
+    fn datagram(
+        &mut self,
+        datagram: Received<'_>,
+        reply: &mut [u8; MAX_REPLY_BYTES],
+    ) -> Option<usize>;
+}
+
+/// A datagram as it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// Its first [`MAX_DATAGRAM_BYTES`](pyzor_protocol::MAX_DATAGRAM_BYTES).
+    pub bytes: &'a [u8],
+    /// Who sent it, and the way back.
+    pub path: ReplyPath,
+}
+
+/// Datagrams the kernel dropped at one socket; see [`ListenSocket::kernel_drops`](crate::socket::ListenSocket).
+pub(crate) fn dropped_at(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    mmsg::dropped(socket)
+}
+
+/// What happened to a datapath that its handler does not see. All count up from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams longer than is read of them.
+    pub datagrams_cut: u64,
+    /// Replies the kernel refused to send.
+    pub send_errors: u64,
+    /// Datagrams and failures of a socket that brought no usable sender address.
+    pub receive_errors: u64,
+    /// Times more datagrams came in at once than there are buffers; they wait in the socket then.
+    pub buffers_exhausted: u64,
+}
+
+/// One worker's way to its sockets.
+///
+/// The worker loops over: [`turn`](Self::turn), what [`send_later`](Self::send_later) has to send, and, when the turn
+/// brought nothing, [`arrived`](Self::arrived). It looks at what its [`Waker`] announces after a turn and before it
+/// waits, never between the two the other way round.
+pub trait Datapath {
+    /// Takes what has arrived, up to a bound, has it answered and sends the answers; how many datagrams it took.
+    ///
+    /// Returns 0 only when nothing had arrived. Never waits.
+    ///
+    /// # Errors
+    /// When the kernel no longer serves the sockets; no single datagram or reply causes one.
+    fn turn(&mut self, handler: &mut impl Handler) -> io::Result<usize>;
+
+    /// Queues a reply that came late; it leaves with the next turn, flush or wait. Replies longer than
+    /// [`MAX_REPLY_BYTES`] are cut.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn): a full queue is sent at once.
+    fn send_later(&mut self, path: &ReplyPath, reply: &[u8]) -> io::Result<()>;
+
+    /// Sends what [`send_later`](Self::send_later) queued.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// Waits until a turn may find something or the worker's [`Waker`] has been called. May be dropped at any point.
+    ///
+    /// It may keep the thread from its runtime for a millisecond, and may return without having given way to it.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    fn arrived(&mut self) -> impl Future<Output = io::Result<()>>;
+
+    /// Discards what has queued up in the sockets; how many datagrams that was.
+    ///
+    /// Under a load that outruns even this it stops after [`MAX_DRAINED_DATAGRAMS`].
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    fn drain(&mut self) -> io::Result<u64> {
+        let mut drained = 0;
+        while drained < MAX_DRAINED_DATAGRAMS {
+            match self.turn(&mut Discard)? {
+                0 => break,
+                taken => drained += taken as u64,
+            }
+        }
+        Ok(drained)
+    }
+
+    /// Datagrams the kernel dropped because a socket's receive buffer was full, since the start. Costs a system call a
+    /// socket.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    fn kernel_drops(&self) -> io::Result<u64>;
+
+    /// What has happened so far.
+    fn counters(&self) -> Counters;
+}
+
+/// The most datagrams [`Datapath::drain`] discards: more than the receive buffers of a worker's sockets hold, so that
+/// all that queued while a worker was away is among them.
+pub const MAX_DRAINED_DATAGRAMS: u64 = 1 << 17;
+
+struct Discard;
+
+impl Handler for Discard {
+    fn datagram(&mut self, _: Received<'_>, _: &mut [u8; MAX_REPLY_BYTES]) -> Option<usize> {
+        None
+    }
+}
+
+/// A way to the kernel that works here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// `io_uring`.
+    Uring,
+    /// `recvmmsg` and `sendmmsg`.
+    Mmsg,
+}
+
+impl Io {
+    /// As the `--io` option spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uring => "uring",
+            Self::Mmsg => "mmsg",
+        }
+    }
+}
+
+/// Decides how workers talk to the kernel, by trying every operation that `io_uring` is needed for.
+///
+/// # Errors
+/// When `io_uring` was asked for and does not work here. With [`IoChoice::Auto`] that is one warning instead.
+pub fn choose(choice: IoChoice) -> Result<Io, Error> {
+    match choice {
+        IoChoice::Mmsg => Ok(Io::Mmsg),
+        IoChoice::Uring => {
+            uring::try_out()
+                .map(|()| Io::Uring)
+                .map_err(|source| Error::IoRefused {
+                    choice: Io::Uring.name(),
+                    source,
+                })
+        }
+        IoChoice::Auto => Ok(uring::try_out().map_or_else(fall_back, |()| Io::Uring)),
+    }
+}
+
+fn fall_back(reason: io::Error) -> Io {
+    tracing::warn!("using recvmmsg and sendmmsg, because io_uring does not work here: {reason}");
+    Io::Mmsg
+}
+
+/// What a worker does with its datapath: a closure that is generic over it.
+pub trait Serve {
+    /// What it ends with.
+    type Output;
+
+    /// Serves until it is time to stop.
+    fn serve(self, datapath: impl Datapath) -> impl Future<Output = Self::Output>;
+}
+
+/// Starts the runtime that `io` needs on this thread, and serves `sockets` on it until `serve` ends.
+///
+/// Any thread may call `waker` to end the worker's waits.
+///
+/// # Errors
+/// When the runtime or the datapath cannot be set up.
+pub fn run<S: Serve>(
+    io: Io,
+    sockets: WorkerSockets,
+    waker: Waker,
+    serve: S,
+) -> io::Result<S::Output> {
+    match io {
+        Io::Uring => uring::run(sockets, waker, serve),
+        Io::Mmsg => mmsg::run(sockets, waker, serve),
+    }
+}

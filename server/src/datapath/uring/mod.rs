@@ -1,0 +1,319 @@
+//! The `io_uring` datapath: one ring for each worker, a multishot receive into provided buffers for each socket, and
+//! sends that complete while they are submitted. Under load a turn is one system call.
+//!
+//! The ring belongs to the worker's thread alone, beside the one that `tokio_uring` runs on, whose runtime waits for it
+//! through an eventfd. `tokio_uring` appears in this module only; its own UDP socket has neither multishot receives
+//! nor buffer rings.
+
+#![allow(
+    unsafe_code,
+    reason = "the kernel reads and writes memory that ring entries point to"
+)]
+
+mod completion_tag;
+mod receive;
+mod receive_buffers;
+mod refusal;
+mod ring;
+mod send;
+mod trial;
+mod wakeup;
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use io_uring::{cqueue, squeue};
+use pyzor_protocol::MAX_REPLY_BYTES;
+
+use self::completion_tag::CompletionTag;
+use self::receive::Receive;
+use self::receive_buffers::{ReceiveBuffers, Taken};
+use self::refusal::refused;
+use self::ring::{Ring, has_ended, queue_full};
+use self::send::SendQueue;
+use self::wakeup::Wakeup;
+use super::{Counters, Datapath, Handler, ReplyPath, Serve, Waker};
+use crate::socket::WorkerSockets;
+
+pub(super) use self::trial::try_out;
+
+/// How long an idle worker waits on its ring before it gives its thread back to the runtime, as long as datagrams keep
+/// coming that close to each other. Waking from the ring itself is several microseconds cheaper than through eventfd,
+/// epoll and the runtime; the bound is how late the runtime's own timers may get.
+const RING_WAIT: Duration = Duration::from_millis(1);
+
+/// Starts a `tokio_uring` runtime on this thread and serves on it.
+pub(super) fn run<S: Serve>(
+    sockets: WorkerSockets,
+    waker: Waker,
+    serve: S,
+) -> io::Result<S::Output> {
+    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
+    runtime.block_on(async {
+        let mut lines = Lines::open(sockets, waker)?;
+        let wakeup = Wakeup::register(&mut lines.ring)?;
+        let datapath = Uring {
+            lines,
+            wakeup,
+            is_announcing: false,
+            is_brisk: false,
+        };
+        Ok(serve.serve(datapath).await)
+    })
+}
+
+/// A worker's ring inside its runtime.
+struct Uring {
+    lines: Lines,
+    wakeup: Wakeup,
+    /// Whether the ring announces its completions; only while nobody looks for them.
+    is_announcing: bool,
+    /// Whether the last wait was short, so that the next one is spent on the ring.
+    is_brisk: bool,
+}
+
+impl Datapath for Uring {
+    fn turn(&mut self, handler: &mut impl Handler) -> io::Result<usize> {
+        self.fall_silent();
+        self.lines.turn(handler)
+    }
+
+    fn send_later(&mut self, path: &ReplyPath, reply: &[u8]) -> io::Result<()> {
+        self.lines.send_later(path, reply)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.lines.flush()
+    }
+
+    async fn arrived(&mut self) -> io::Result<()> {
+        self.flush()?;
+        if self.lines.has_news() {
+            return Ok(());
+        }
+        if self.is_brisk {
+            self.is_brisk = self.lines.ring.wait(RING_WAIT)?;
+            if self.is_brisk {
+                return Ok(());
+            }
+        }
+        let parked = Instant::now();
+        self.is_announcing = true;
+        self.lines.ring.announce();
+        while !self.lines.has_news() {
+            self.wakeup.announced().await?;
+        }
+        self.fall_silent();
+        self.is_brisk = parked.elapsed() < RING_WAIT;
+        Ok(())
+    }
+
+    fn kernel_drops(&self) -> io::Result<u64> {
+        self.lines
+            .sockets
+            .iter()
+            .map(|s| s.kernel_drops().map(u64::from))
+            .sum()
+    }
+
+    fn counters(&self) -> Counters {
+        self.lines.counters
+    }
+}
+
+impl Uring {
+    fn fall_silent(&mut self) {
+        if self.is_announcing {
+            self.lines.ring.keep_silent();
+            self.is_announcing = false;
+        }
+    }
+}
+
+/// The ring with all that its entries point to: everything but the waiting.
+struct Lines {
+    // Dropped in this order: the ring lets go of the buffers before they go.
+    ring: Ring,
+    buffers: ReceiveBuffers,
+    sends: SendQueue,
+    receives: Vec<Receive>,
+    sockets: WorkerSockets,
+    waker: Waker,
+    is_watching_waker: bool,
+    counters: Counters,
+}
+
+impl Lines {
+    fn open(sockets: WorkerSockets, waker: Waker) -> io::Result<Self> {
+        let files: Vec<_> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+        let ring = Ring::new(&files)?;
+        let buffers = ReceiveBuffers::register(ring.uring())
+            .map_err(refused("register a ring of receive buffers"))?;
+        let receives = (0..)
+            .zip(&sockets)
+            .map(|(i, s)| Receive::new(i, s))
+            .collect();
+        let mut lines = Self {
+            ring,
+            buffers,
+            sends: SendQueue::new(),
+            receives,
+            sockets,
+            waker,
+            is_watching_waker: false,
+            counters: Counters::default(),
+        };
+        lines.rearm()?;
+        lines.submit().map_err(refused("start receiving"))?;
+        Ok(lines)
+    }
+
+    fn has_news(&mut self) -> bool {
+        self.waker.has_rung() || self.ring.has_news()
+    }
+
+    fn turn(&mut self, handler: &mut impl Handler) -> io::Result<usize> {
+        self.waker.hear();
+        if !self.ring.has_completions() && self.ring.has_news() {
+            self.submit()?;
+        }
+        let mut taken = self.take_completions(handler)?;
+        let is_rearmed = self.rearm()?;
+        if self.ring.has_entries() {
+            self.submit()?;
+        }
+        if taken == 0 && is_rearmed {
+            // What waited in a socket while nothing was armed may be here now.
+            taken = self.take_completions(handler)?;
+            self.rearm()?;
+            self.submit()?;
+        }
+        Ok(taken)
+    }
+
+    /// Takes all completions there are, unless their replies fill the batch.
+    fn take_completions(&mut self, handler: &mut impl Handler) -> io::Result<usize> {
+        let (mut submissions, mut completions) = self.ring.queues();
+        let mut taken = 0;
+        while self.sends.has_room() {
+            let Some(completion) = completions.next() else {
+                break;
+            };
+            match CompletionTag::decode(completion.user_data()) {
+                Some(CompletionTag::Receive { listener }) => {
+                    let receive = &mut self.receives[usize::from(listener)];
+                    receive.is_ended |= has_ended(&completion);
+                    let Some(buffer) = Taken::from_completion(&completion) else {
+                        self.counters.count_failed_receive(&completion);
+                        continue;
+                    };
+                    taken += 1;
+                    let filled = self.buffers.filled(&buffer);
+                    let reply = answer(
+                        receive,
+                        filled,
+                        handler,
+                        &mut self.sends,
+                        &mut self.counters,
+                    );
+                    self.buffers.give_back(buffer);
+                    if let Some(reply) = reply {
+                        // SAFETY: the send queue keeps what the entry points to until the batch is submitted.
+                        unsafe { submissions.push(&reply) }.map_err(|_| queue_full())?;
+                    }
+                }
+                Some(CompletionTag::Send) => self.counters.send_errors += 1,
+                Some(CompletionTag::Wake) => self.is_watching_waker &= !has_ended(&completion),
+                None => {}
+            }
+        }
+        self.buffers.publish();
+        Ok(taken)
+    }
+
+    /// Queues every multishot operation that has ended again; whether there was one.
+    fn rearm(&mut self) -> io::Result<bool> {
+        let mut is_any = false;
+        for receive in self.receives.iter_mut().filter(|receive| receive.is_ended) {
+            // SAFETY: the entry points to the receive's boxed layout, which the kernel reads when it takes the entry.
+            // Both live as long as the ring.
+            unsafe { self.ring.push(&receive.entry()) }?;
+            receive.is_ended = false;
+            is_any = true;
+        }
+        if !self.is_watching_waker {
+            // SAFETY: the entry points to nothing.
+            unsafe { self.ring.push(&wakeup::watch(&self.waker)) }?;
+            self.is_watching_waker = true;
+            is_any = true;
+        }
+        Ok(is_any)
+    }
+
+    fn send_later(&mut self, path: &ReplyPath, reply: &[u8]) -> io::Result<()> {
+        if let Some(room) = self.sends.room() {
+            let length = reply.len().min(MAX_REPLY_BYTES);
+            room[..length].copy_from_slice(&reply[..length]);
+            let entry = self.sends.entry(path, length);
+            // SAFETY: the send queue keeps what the entry points to until the batch is submitted.
+            unsafe { self.ring.push(&entry) }?;
+        }
+        if self.sends.has_room() {
+            Ok(())
+        } else {
+            self.submit()
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.ring.has_entries() {
+            self.submit()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Enters the kernel; afterwards the batch of replies is sent and its memory free.
+    fn submit(&mut self) -> io::Result<()> {
+        self.ring.enter()?;
+        self.sends.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        // The ring would cancel its receives only some time after it is closed, and the buffers go right after it.
+        if let Err(error) = self.ring.cancel_all() {
+            tracing::warn!("cannot end the receives of an io_uring: {error}");
+        }
+    }
+}
+
+impl Counters {
+    fn count_failed_receive(&mut self, completion: &cqueue::Entry) {
+        if completion.result() == -libc::ENOBUFS {
+            self.buffers_exhausted += 1;
+        } else {
+            self.receive_errors += 1;
+        }
+    }
+}
+
+/// Has one datagram answered; the entry that sends the answer.
+fn answer(
+    receive: &Receive,
+    filled: &[u8],
+    handler: &mut impl Handler,
+    sends: &mut SendQueue,
+    counters: &mut Counters,
+) -> Option<squeue::Entry> {
+    let Some(datagram) = receive.parse(filled) else {
+        counters.receive_errors += 1;
+        return None;
+    };
+    counters.datagrams_cut += u64::from(datagram.is_cut);
+    let length = handler.datagram(datagram.received, sends.room()?)?;
+    Some(sends.entry(&datagram.received.path, length))
+}

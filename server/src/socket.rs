@@ -1,0 +1,219 @@
+//! Binding: one `SO_REUSEPORT` socket for each worker and listen address.
+//!
+//! `SO_REUSEPORT` would let a second daemon take half of the datagrams silently, so every address is first bound
+//! without it, as a probe that only one of the two can win.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::datapath;
+use crate::error::Error;
+
+/// What is asked of the kernel as receive buffer of each socket, in bytes: some 10,000 small datagrams, or about 20
+/// milliseconds of a core's full load. Without privileges the kernel grants `net.core.rmem_max` at most.
+const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
+
+/// The same for replies: it has to hold one batch even when the network card is slow to take it.
+const SEND_BUFFER_BYTES: usize = 4 << 20;
+
+/// Listen addresses a server can have.
+pub const MAX_LISTEN_ADDRESSES: usize = 64;
+
+/// All sockets of the server.
+#[derive(Debug)]
+pub struct Listening {
+    /// The sockets of each worker.
+    pub workers: Vec<WorkerSockets>,
+    /// Where they listen, in the order asked for; ports the kernel chose are filled in.
+    pub addresses: Vec<SocketAddr>,
+    /// The smallest receive buffer among them, in bytes, as the kernel accounts it.
+    pub receive_buffer_bytes: usize,
+}
+
+/// The sockets of one worker: one for each listen address, in their order.
+#[derive(Debug)]
+pub struct WorkerSockets(Vec<ListenSocket>);
+
+/// One worker's socket on one listen address.
+#[derive(Debug)]
+pub struct ListenSocket {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+/// Binds `listen` for `workers` workers. With port 0 the kernel chooses one port that all workers share.
+///
+/// # Errors
+/// When somebody else listens on one of the addresses, or the system refuses one; the error names the address.
+pub fn bind(listen: &[SocketAddr], workers: NonZeroUsize) -> Result<Listening, Error> {
+    let addresses = listen
+        .iter()
+        .map(|address| probe(*address))
+        .collect::<Result<Vec<_>, _>>()?;
+    let workers = (0..workers.get())
+        .map(|_| WorkerSockets::bind(&addresses))
+        .collect::<Result<Vec<_>, _>>()?;
+    let receive_buffer_bytes = smallest_receive_buffer(&workers)?;
+    Ok(Listening {
+        workers,
+        addresses,
+        receive_buffer_bytes,
+    })
+}
+
+impl WorkerSockets {
+    /// The sockets.
+    pub fn iter(&self) -> std::slice::Iter<'_, ListenSocket> {
+        self.0.iter()
+    }
+
+    /// The sockets themselves, for who waits on each.
+    pub(crate) fn into_vec(self) -> Vec<ListenSocket> {
+        self.0
+    }
+
+    fn bind(addresses: &[SocketAddr]) -> Result<Self, Error> {
+        addresses
+            .iter()
+            .map(|a| ListenSocket::bind(*a))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+impl<'a> IntoIterator for &'a WorkerSockets {
+    type Item = &'a ListenSocket;
+    type IntoIter = std::slice::Iter<'a, ListenSocket>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl ListenSocket {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it listens on every address of the machine, so that a reply must say which one it comes from.
+    pub fn is_wildcard(&self) -> bool {
+        self.address.ip().is_unspecified()
+    }
+
+    /// Datagrams the kernel dropped because the receive buffer was full, since the socket was bound; wraps around at
+    /// 2^32.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn kernel_drops(&self) -> io::Result<u32> {
+        datapath::dropped_at(self.as_fd())
+    }
+
+    fn bind(address: SocketAddr) -> Result<Self, Error> {
+        let socket = open(address)?;
+        set_up(&socket, address)?;
+        bind_to(&socket, address)?;
+        Ok(Self { socket, address })
+    }
+}
+
+impl AsFd for ListenSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for ListenSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Binds `address` alone and lets go of it again; the address with its port.
+fn probe(address: SocketAddr) -> Result<SocketAddr, Error> {
+    let socket = open(address)?;
+    bind_to(&socket, address)?;
+    socket
+        .local_addr()
+        .map(|bound| bound.as_socket().unwrap_or(address))
+        .map_err(failure("find the port of", address))
+}
+
+fn open(address: SocketAddr) -> Result<Socket, Error> {
+    let kind = Type::DGRAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))
+        .map_err(failure("open a socket for", address))?;
+    if address.is_ipv6() {
+        // Else `::` would take IPv4 datagrams as well, and collide with a socket on 0.0.0.0.
+        socket
+            .set_only_v6(true)
+            .map_err(failure("restrict to IPv6", address))?;
+    }
+    Ok(socket)
+}
+
+fn bind_to(socket: &Socket, address: SocketAddr) -> Result<(), Error> {
+    socket
+        .bind(&address.into())
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => Error::AddressInUse(address),
+            _ => failure("bind", address)(source),
+        })
+}
+
+fn set_up(socket: &Socket, address: SocketAddr) -> Result<(), Error> {
+    socket
+        .set_reuse_port(true)
+        .map_err(failure("share", address))?;
+    enlarge_buffers(socket).map_err(failure("set the buffers of", address))?;
+    if address.ip().is_unspecified() {
+        learn_asked_address(socket, address)
+            .map_err(failure("learn which address is asked of", address))?;
+    }
+    Ok(())
+}
+
+/// Makes the buffers as large as allowed: beyond the system's limit where we may, else up to it.
+fn enlarge_buffers(socket: &Socket) -> io::Result<()> {
+    if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
+        socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+    }
+    if setsockopt(socket, sockopt::SndBufForce, &SEND_BUFFER_BYTES).is_err() {
+        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    }
+    Ok(())
+}
+
+fn learn_asked_address(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    match address {
+        SocketAddr::V4(_) => setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?,
+        SocketAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+    }
+    Ok(())
+}
+
+fn smallest_receive_buffer(workers: &[WorkerSockets]) -> Result<usize, Error> {
+    let mut smallest = usize::MAX;
+    for listener in workers.iter().flatten() {
+        let bytes = listener
+            .socket
+            .recv_buffer_size()
+            .map_err(failure("read the receive buffer of", listener.address))?;
+        smallest = smallest.min(bytes);
+    }
+    Ok(smallest)
+}
+
+fn failure(action: &'static str, address: SocketAddr) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Socket {
+        action,
+        address,
+        source,
+    }
+}
