@@ -18,3 +18,6 @@ mod conformance;
 
 // The reference's Python client, command and library: reports, batches, named and refused users, wrong clocks.
 mod reference_client;
+
+// Debian's SpamAssassin: its Perl client, and its plugin by that client and by the reference's command.
+mod spamassassin;

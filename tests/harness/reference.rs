@@ -13,25 +13,26 @@ const WORD_LENGTH: usize = 8;
 
 /// The Python interpreter that can import the reference's library.
 pub(crate) fn python() -> PathBuf {
-    installed("python3")
+    program("python3")
 }
 
 /// The reference client as a command, with `home` as its home directory.
 pub(crate) fn client(home: &Path) -> Command {
     let mut command = Command::new(python());
-    command.arg(installed("pyzor")).arg("--homedir").arg(home);
+    command.arg(program("pyzor")).arg("--homedir").arg(home);
     command
 }
 
 /// The reference server as a command, with `home` as its home directory.
 pub(crate) fn server(home: &Path) -> Command {
     let mut command = Command::new(python());
-    command.arg(installed("pyzord")).arg("--homedir").arg(home);
+    command.arg(program("pyzord")).arg("--homedir").arg(home);
     command
 }
 
-fn installed(program: &str) -> PathBuf {
-    target().join("reference/bin").join(program)
+/// The path of one of its programs.
+pub(crate) fn program(name: &str) -> PathBuf {
+    target().join("reference/bin").join(name)
 }
 
 /// What a program printed, and how it ended.
