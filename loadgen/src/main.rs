@@ -1,2 +1,73 @@
 //! The load generator.
-fn main(){}
+//!
+//! # Where things are
+//!
+//! - `flags`: what was typed.
+//! - `echo`: the floor, a server that does nothing but echo.
+//! - `blast`: the closed loop as a command, which goes through
+//!   - `preload`: reports every known digest once;
+//!   - `closed_loop`: sockets with a number of requests outstanding, whatever the work;
+//!   - `mix`: which operation about which digest comes next;
+//!   - `request` and `reply`: what is written and what is read;
+//!   - `in_flight`: which request a reply belongs to;
+//!   - `tally` and `latency`: what is counted while the window is open;
+//!   - `report`: the result, as text and JSON.
+//! - `pairs`: the table of a folder of results.
+//! - `socket`: many datagrams a system call; the only file with `unsafe` code.
+//! - `cpu`, `signals`, `error`: cores and CPU time; TERM and INT; why a command fails.
+
+mod blast;
+mod closed_loop;
+mod cpu;
+mod echo;
+mod error;
+mod flags;
+mod in_flight;
+mod latency;
+mod mix;
+mod pairs;
+mod preload;
+mod reply;
+mod report;
+mod request;
+mod signals;
+mod socket;
+mod tally;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+
+use error::Error;
+use flags::{BlastFlags, Command, Flags};
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    match run(&flags.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("loadgen: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<(), Error> {
+    match command {
+        Command::Echo(flags) => echo::run(flags),
+        Command::Blast(flags) => {
+            refuse_contradictions(flags);
+            blast::run(flags)
+        }
+        Command::Pairs(flags) => pairs::run(flags),
+    }
+}
+
+/// Ends the program with clap's own kind of message.
+fn refuse_contradictions(flags: &BlastFlags) {
+    if let Some(contradiction) = flags.contradiction() {
+        Flags::command()
+            .error(ErrorKind::ArgumentConflict, contradiction)
+            .exit();
+    }
+}

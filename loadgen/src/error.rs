@@ -1,0 +1,40 @@
+//! Why a command ends with a non-zero status.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// One line for the terminal; says what to do where that is not plain.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("cannot listen on {0}: {1}")]
+    Bind(SocketAddr, #[source] io::Error),
+    #[error("cannot run on core {0}: {1}")]
+    Pin(usize, #[source] io::Error),
+    #[error("cannot find the target {0}: {1}")]
+    Resolve(String, #[source] io::Error),
+    #[error("{0} refuses: nothing listens there")]
+    Refused(SocketAddr),
+    #[error("{0} did not answer a single request in {1:.1} s: is it a Pyzor server?")]
+    Silent(SocketAddr, f64),
+    #[error("the server refuses to be preloaded: it answers {0} to reports")]
+    PreloadRefused(u16),
+    #[error(
+        "the server did not take the preload: {0} reports unanswered after {1:.1} s without progress"
+    )]
+    PreloadStuck(u32, f64),
+    #[error("stopped before anything was measured")]
+    Stopped,
+    #[error("cannot read the CPU time of process {0}: {1}")]
+    ServerCpu(u32, #[source] io::Error),
+    #[error("cannot write {0}: {1}")]
+    Write(PathBuf, #[source] io::Error),
+    #[error("cannot read {0}: {1}")]
+    Read(PathBuf, #[source] io::Error),
+    #[error("{0} is not a result of this program: {1}")]
+    Result(PathBuf, #[source] serde_json::Error),
+    #[error("{0}")]
+    Pairs(String),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}

@@ -1,0 +1,220 @@
+//! What was typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+
+use crate::in_flight::MAX_SLOTS;
+
+/// Known digests of one run: each takes 48 bytes of memory here.
+const MAX_KNOWN: i64 = 20_000_000;
+/// A report of so many digests still fits into a datagram.
+const MAX_DIGESTS_A_REPORT: usize = 100;
+const MAX_SOCKETS: i64 = 4096;
+/// A week: longer runs are mistyped.
+const MAX_SECONDS: f64 = 604_800.0;
+
+/// Load for Pyzor servers.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub(crate) struct Flags {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer every datagram with 84 bytes as cheaply as a socket allows: the floor to compare a server with
+    Echo(EchoFlags),
+    /// Keep a number of requests outstanding and measure the answers
+    Blast(BlastFlags),
+    /// Print medians and ranges of the pairs of runs in a folder that ops/bench.sh wrote, as a Markdown table
+    Pairs(PairsFlags),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EchoFlags {
+    /// Where to listen; port 0 takes a free one, which is printed
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Run on this core only
+    #[arg(long, value_name = "N")]
+    pub(crate) core: Option<usize>,
+    /// Stop after this time; without it, TERM or INT ends it
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BlastFlags {
+    /// The server
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) target: String,
+    /// Sockets, each with a source port of its own
+    #[arg(long, value_name = "N", default_value = "16", value_parser = value_parser!(u16).range(1..=MAX_SOCKETS))]
+    pub(crate) sockets: u16,
+    /// Requests outstanding, over all sockets (at most 1024 on each)
+    #[arg(long, value_name = "N", default_value = "256", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) in_flight: u32,
+    /// Measure for this time
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) duration: Duration,
+    /// Run for this time before measuring
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
+    pub(crate) warmup: Duration,
+    /// Run on this core only
+    #[arg(long, value_name = "N")]
+    pub(crate) core: Option<usize>,
+    #[command(flatten)]
+    pub(crate) traffic: Traffic,
+    /// Report every known digest once before the run
+    #[arg(long)]
+    pub(crate) preload: bool,
+    /// Decides every random choice; the known digests, too
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) seed: u64,
+    /// The server's process, to measure its CPU time for each answer
+    #[arg(long, value_name = "PID")]
+    pub(crate) server_pid: Option<u32>,
+    /// Also write the result here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Traffic {
+    /// The operation asked for; mix: checks and reports
+    #[arg(long, value_enum, default_value = "check")]
+    pub(crate) op: Asked,
+    /// How many digests are known: the first ones of the seed's sequence
+    #[arg(long, value_name = "K", default_value = "10000", value_parser = value_parser!(u32).range(1..=MAX_KNOWN))]
+    pub(crate) known: u32,
+    /// Share of checks that ask about a digest nobody ever reported, 0 to 1
+    #[arg(long, value_name = "F", default_value = "0", value_parser = share)]
+    pub(crate) unknown_share: f64,
+    /// How much more popular low known digests are than high ones: 0 makes all equal
+    #[arg(long, value_name = "S", default_value = "1", value_parser = exponent)]
+    pub(crate) zipf: f64,
+    /// Digests in each report
+    #[arg(long, value_name = "N", default_value = "1", value_parser = digests_a_report)]
+    pub(crate) digests: usize,
+    /// Share of reports in a mix, 0 to 1
+    #[arg(long, value_name = "F", default_value = "0.1", value_parser = share)]
+    pub(crate) report_share: f64,
+    /// Report digests that nobody reported before instead of known ones
+    #[arg(long)]
+    pub(crate) distinct: bool,
+}
+
+/// The operation of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Asked {
+    Check,
+    Ping,
+    Report,
+    Mix,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PairsFlags {
+    /// The folder; its files are called SCENARIO.base.N.json and SCENARIO.subject.N.json
+    pub(crate) folder: PathBuf,
+}
+
+impl BlastFlags {
+    /// What does not fit together, if anything.
+    pub(crate) fn contradiction(&self) -> Option<String> {
+        let room = u32::from(self.sockets).saturating_mul(u32::from(MAX_SLOTS));
+        (self.in_flight > room).then(|| {
+            format!(
+                "--in-flight {} needs at least --sockets {}",
+                self.in_flight,
+                self.in_flight.div_ceil(u32::from(MAX_SLOTS))
+            )
+        })
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    number_within(text, 0.0, MAX_SECONDS).map(Duration::from_secs_f64)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number_within(text, 0.0, 1.0)
+}
+
+fn exponent(text: &str) -> Result<f64, String> {
+    const MAX_EXPONENT: f64 = 10.0;
+    number_within(text, 0.0, MAX_EXPONENT)
+}
+
+fn digests_a_report(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=MAX_DIGESTS_A_REPORT).contains(&number) => Ok(number),
+        _ => Err(format!(
+            "expected a whole number from 1 to {MAX_DIGESTS_A_REPORT}"
+        )),
+    }
+}
+
+fn number_within(text: &str, low: f64, high: f64) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if (low..=high).contains(&number) => Ok(number),
+        _ => Err(format!("expected a number from {low} to {high}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn blast(arguments: &[&str]) -> Result<BlastFlags, clap::Error> {
+        let fixed = ["loadgen", "blast", "--target", "localhost:1"];
+        let flags = Flags::try_parse_from(fixed.iter().chain(arguments))?;
+        match flags.command {
+            Command::Blast(blast) => Ok(blast),
+            other => panic!("parsed as {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        for wrong in [
+            ["--duration", "-1"],
+            ["--duration", "nan"],
+            ["--unknown-share", "1.1"],
+            ["--digests", "0"],
+            ["--digests", "101"],
+            ["--known", "0"],
+            ["--sockets", "0"],
+            ["--in-flight", "0"],
+        ] {
+            assert!(blast(&wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(
+            blast(&["--duration", "0.25"]).unwrap().duration,
+            Duration::from_millis(250)
+        );
+    }
+
+    #[test]
+    fn more_in_flight_than_the_sockets_hold_is_a_contradiction() {
+        let fits = blast(&["--sockets", "2", "--in-flight", "2048"]).unwrap();
+        assert_eq!(fits.contradiction(), None);
+        let too_many = blast(&["--sockets", "2", "--in-flight", "2049"]).unwrap();
+        assert_eq!(
+            too_many.contradiction().as_deref(),
+            Some("--in-flight 2049 needs at least --sockets 3")
+        );
+    }
+}
