@@ -12,9 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use pyzor_protocol::{MAX_REPLY_BYTES, Operation, Refusal, Request, Scratch, User};
-use pyzor_storage::{
-    CommitOutcome, Completions, Engine, EpochSeconds, LookupAnswer, Unavailable,
-};
+use pyzor_storage::{CommitOutcome, Completions, Engine, EpochSeconds, LookupAnswer, Unavailable};
 
 use crate::access_files::{Access, AccessFiles};
 use crate::datapath::{self, Datapath, Handler, Io, Received, ReplyPath, Serve, Waker};
@@ -105,14 +103,22 @@ pub fn spawn(setup: WorkerSetup) -> Result<WorkerHandle, Error> {
             move || run(setup, waker, stop)
         })
         .map_err(Error::Thread)?;
-    Ok(WorkerHandle { thread, stop, waker })
+    Ok(WorkerHandle {
+        thread,
+        stop,
+        waker,
+    })
 }
 
 fn run(setup: WorkerSetup, waker: Waker, stop: Arc<AtomicBool>) -> Result<(), Error> {
     pin_to(setup.core);
-    let (io, sockets) = (setup.io, setup.sockets.clone());
-    let worker = Worker::new(setup, waker.clone());
-    datapath::run(io, sockets, waker, Service { worker, stop })?
+    let ledger = Ledger {
+        metrics: setup.metrics,
+        usage_log: setup.usage_log,
+        now: SystemTime::now(),
+    };
+    let worker = Worker::new(waker.clone(), setup.access, setup.engine, ledger);
+    datapath::run(setup.io, setup.sockets, waker, Service { worker, stop })?
 }
 
 /// Keeps the thread on its core. Where that is not allowed it runs anywhere, a little slower.
@@ -172,7 +178,6 @@ async fn wait(datapath: &mut impl Datapath, at_most: Duration) -> Result<(), Err
 
 /// What a worker keeps from one datagram to the next.
 struct Worker {
-    local_port: u16,
     access: Arc<AccessFiles>,
     /// The accounts and permissions of this turn.
     snapshot: Arc<Access>,
@@ -189,22 +194,22 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(setup: WorkerSetup, waker: Waker) -> Self {
+    fn new(
+        waker: Waker,
+        access: Arc<AccessFiles>,
+        engine: Arc<dyn Engine>,
+        ledger: Ledger,
+    ) -> Self {
         let completions = Completions::new(move || waker.wake());
-        setup.engine.subscribe(completions.clone());
+        engine.subscribe(completions.clone());
         let now = Instant::now();
         Self {
-            local_port: setup.sockets.port(),
-            snapshot: Arc::clone(&setup.access.current()),
-            access: setup.access,
-            engine: setup.engine,
+            snapshot: Arc::clone(&access.current()),
+            access,
+            engine,
             completions,
             pending: PendingReplies::default(),
-            ledger: Ledger {
-                metrics: setup.metrics,
-                usage_log: setup.usage_log,
-                now: SystemTime::now(),
-            },
+            ledger,
             scratch: Scratch::new(),
             late_reply: Box::new([0; MAX_REPLY_BYTES]),
             late_thread: Vec::new(),
@@ -258,7 +263,11 @@ impl Worker {
     }
 
     fn epoch_seconds(&self) -> EpochSeconds {
-        let since = self.ledger.now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = self
+            .ledger
+            .now
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         EpochSeconds::try_from(since.as_secs()).unwrap_or(EpochSeconds::MAX)
     }
 }
@@ -280,7 +289,7 @@ impl Handler for Worker {
         };
         let ports = Ports {
             peer: path.port(),
-            local: self.local_port,
+            local: path.local_port(),
         };
         let Handled { request, outcome } =
             request::handle(context, ports, datagram.bytes, &mut self.scratch, reply);

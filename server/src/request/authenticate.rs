@@ -9,7 +9,11 @@ pub(super) fn authenticate(context: Context<'_>, request: &Request<'_>) -> Resul
     match request.user() {
         User::Anonymous => Ok(()),
         User::Named(name) => {
-            let key = context.access.accounts.get(name).ok_or(Refusal::UnknownUser)?;
+            let key = context
+                .access
+                .accounts
+                .get(name)
+                .ok_or(Refusal::UnknownUser)?;
             request.verify_signature(key, u64::from(context.now))
         }
     }

@@ -10,6 +10,7 @@ use super::respond::lookup_body;
 const PONG_COUNT: u64 = i64::MAX as u64;
 
 /// A granted operation, carried out as far as memory allows.
+#[derive(Clone, Copy)]
 pub(super) enum Execution {
     /// Answer with this.
     Done(Body),

@@ -110,3 +110,142 @@ fn decide(context: Context<'_>, request: &Request<'_>) -> Result<Execution, Refu
     let operation = authorize::authorize(context, request)?;
     execute::execute(context, operation, request)
 }
+
+#[cfg(test)]
+mod tests {
+    use pyzor_storage::{
+        ChangeKind, CommitNumber, Completions, Lookup, Record, Ticket, Unavailable, Update,
+    };
+
+    use super::*;
+
+    /// Answers every lookup and update the same way.
+    struct Steady(Lookup, Update);
+
+    impl Engine for Steady {
+        fn lookup(&self, _: &Digest, _: EpochSeconds) -> Lookup {
+            self.0
+        }
+
+        fn lookup_deferred(
+            &self,
+            _: &Digest,
+            _: EpochSeconds,
+            _: Ticket,
+            _: &Completions,
+        ) -> Result<(), Unavailable> {
+            Err(Unavailable)
+        }
+
+        fn update(&self, _: ChangeKind, _: &[Digest], _: EpochSeconds) -> Update {
+            self.1
+        }
+
+        fn subscribe(&self, _: Completions) {}
+    }
+
+    const DIGEST: &str = "b2c27325a034c581df0c9ef37e4a0d63208a3e7e";
+    const PORTS: Ports = Ports {
+        peer: 50_000,
+        local: 24_441,
+    };
+    const COMMIT: CommitNumber = CommitNumber(7);
+    const BUSY: Steady = Steady(Lookup::Deferred, Update::AfterCommit(COMMIT));
+
+    fn outcome(engine: &Steady, may_wait: bool, ports: Ports, datagram: &str) -> (Outcome, String) {
+        let context = Context {
+            access: &Access::default(),
+            engine,
+            now: 1_700_000_000,
+            may_wait,
+        };
+        let mut reply = [0; MAX_REPLY_BYTES];
+        let mut scratch = Scratch::new();
+        let outcome = handle(
+            context,
+            ports,
+            datagram.as_bytes(),
+            &mut scratch,
+            &mut reply,
+        )
+        .outcome;
+        let length = match outcome {
+            Outcome::Reply { length, .. } => length,
+            _ => 0,
+        };
+        (
+            outcome,
+            String::from_utf8_lossy(&reply[..length]).into_owned(),
+        )
+    }
+
+    fn asked(op: &str) -> String {
+        format!("Op: {op}\nOp-Digest: {DIGEST}\nThread: 2001\nPV: 2.1\n\n")
+    }
+
+    #[test]
+    fn what_memory_knows_is_answered_at_once() {
+        let record = Record {
+            r_count: 5,
+            wl_count: 2,
+            ..Record::EMPTY
+        };
+        let engine = Steady(Lookup::Found(record), Update::Done);
+        let (_, reply) = outcome(&engine, true, PORTS, &asked("check"));
+        assert_eq!(
+            reply,
+            "Code: 200\nDiag: OK\nPV: 2.1\nThread: 2001\nCount: 5\nWL-Count: 2\n\n"
+        );
+    }
+
+    #[test]
+    fn what_takes_longer_waits() {
+        let digest = Digest::from_hex(DIGEST.as_bytes()).unwrap();
+        assert_eq!(
+            outcome(&BUSY, true, PORTS, &asked("check")).0,
+            Outcome::AfterLookup(Operation::Check, digest)
+        );
+        assert_eq!(
+            outcome(&BUSY, true, PORTS, &asked("report")).0,
+            Outcome::AfterCommit(Operation::Report, COMMIT)
+        );
+    }
+
+    #[test]
+    fn what_can_neither_be_answered_nor_wait_is_refused() {
+        let down = Steady(Lookup::Unavailable, Update::Unavailable);
+        for (engine, may_wait) in [(&BUSY, false), (&down, true)] {
+            for op in ["check", "info", "report"] {
+                let (_, reply) = outcome(engine, may_wait, PORTS, &asked(op));
+                assert!(reply.starts_with("Code: 503\n"), "{op}: {reply}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_could_be_answered_for_ever_is_not_answered() {
+        let from = |peer| Ports { peer, ..PORTS };
+        let silences = [
+            (
+                PORTS,
+                "Code: 200\nThread: 2001\nPV: 2.1\n\n",
+                Silence::IsReply,
+            ),
+            (from(0), &asked("ping"), Silence::FromPortZero),
+            (from(24_441), &asked("ping"), Silence::FromOwnPort),
+        ];
+        for (ports, datagram, silence) in silences {
+            assert_eq!(
+                outcome(&BUSY, true, ports, datagram).0,
+                Outcome::Silent(silence)
+            );
+        }
+    }
+
+    #[test]
+    fn one_bad_digest_refuses_them_all() {
+        let datagram = format!("Op: report\nOp-Digest: {DIGEST}\nOp-Digest: x\nPV: 2.1\n\n");
+        let (_, reply) = outcome(&BUSY, true, PORTS, &datagram);
+        assert!(reply.starts_with("Code: 400\n"), "{reply}");
+    }
+}

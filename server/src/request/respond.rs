@@ -3,8 +3,8 @@
 use pyzor_protocol::{Body, MAX_REPLY_BYTES, Operation, Refusal, write_reply};
 use pyzor_storage::{Record, Unavailable};
 
-use super::execute::Execution;
 use super::Outcome;
+use super::execute::Execution;
 
 /// What the caller must do, with the reply written if it is due now.
 pub(super) fn outcome(
