@@ -21,3 +21,6 @@ mod reference_client;
 
 // Debian's SpamAssassin: its Perl client, and its plugin by that client and by the reference's command.
 mod spamassassin;
+
+// Users and access rules, refused updates, and reloads: a request never sees a mixture of old and new files.
+mod accounts;
