@@ -5,7 +5,6 @@
 //! else, then a body. After [`normalize`], lines end in LF alone and slices of the text can stand for values.
 
 use crate::limits::MAX_DATAGRAM_BYTES;
-use crate::numbers::is_python_space;
 
 /// A line that an mbox puts before a message; never a header, wherever it stands.
 const MBOX_SEPARATOR: &[u8] = b"From ";
@@ -168,6 +167,11 @@ pub(crate) fn is_folded(value: &[u8]) -> bool {
     value.iter().any(|&byte| ends_line(byte))
 }
 
+/// What Python's strings take for white space, as far as it is ASCII: U+001C to U+001F are, NUL is not.
+pub(crate) const fn is_white_space(byte: u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | 0x1c..=0x1f | b' ')
+}
+
 fn header_block_length(text: &[u8]) -> usize {
     let mut length = 0;
     while is_header_line(&text[length..]) {
@@ -221,7 +225,7 @@ const fn is_blank(byte: u8) -> bool {
 }
 
 fn is_white(line: &[u8]) -> bool {
-    line.iter().all(|&byte| is_python_space(byte))
+    line.iter().all(|&byte| is_white_space(byte))
 }
 
 /// Python's `str.splitlines` also ends lines at VT, FF, FS, GS and RS.

@@ -7,8 +7,7 @@ use sha1::{Digest as _, Sha1};
 
 use crate::account::AccountKey;
 use crate::digest::Digest;
-use crate::message::Message;
-use crate::numbers::is_python_space;
+use crate::message::{Message, is_white_space};
 
 /// Bytes in a SHA-1.
 const SHA1_BYTES: usize = Digest::BYTES;
@@ -71,7 +70,7 @@ fn hash_stripped(message: &Message<'_>) -> [u8; SHA1_BYTES] {
 fn stripped_length(message: &Message<'_>) -> usize {
     let (mut length, mut stripped) = (0, 0);
     message.serialize_unsigned(&mut |piece| {
-        if let Some(last) = piece.iter().rposition(|&byte| !is_python_space(byte)) {
+        if let Some(last) = piece.iter().rposition(|&byte| !is_white_space(byte)) {
             stripped = length + last + 1;
         }
         length += piece.len();
