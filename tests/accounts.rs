@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Account, Io, Request, Server, Setup, eventually, random_digest};
+use crate::harness::{Account, Io, Request, Server, Setup, StopOnDrop, eventually, random_digest};
 
 both_io!(
     the_last_rule_that_matches_decides,
@@ -169,11 +169,11 @@ fn a_request_sees_both_old_files_or_both_new_ones(io: Io) {
         .file("pyzord.passwd", &sets[0].0)
         .file("pyzord.access", &sets[0].1)
         .start();
-    let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let stop = StopOnDrop::default();
         let askers = [old_key, new_key].map(|account| {
-            let (server, stop) = (&server, &stop);
-            scope.spawn(move || codes_until(stop, server, account))
+            let (server, stop) = (&server, stop.flag());
+            scope.spawn(move || codes_until(&stop, server, account))
         });
         for round in 1..=RELOADS {
             let (passwd, access) = &sets[round % 2];
@@ -187,7 +187,7 @@ fn a_request_sees_both_old_files_or_both_new_ones(io: Io) {
             });
             assert!(is_read, "round {round} is not read");
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stop);
         let [old, new] = askers.map(|asker| asker.join().unwrap());
         assert_eq!(old, [401, 403], "asked with the old key");
         assert_eq!(new, [200, 401], "asked with the new key");

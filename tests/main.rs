@@ -24,3 +24,21 @@ mod spamassassin;
 
 // Users and access rules, refused updates, and reloads: a request never sees a mixture of old and new files.
 mod accounts;
+
+// Where replies come from (wildcards, IPv6, several addresses), and what must not be answered.
+mod replies;
+
+// A server that was stopped for longer than clients wait, and one under more load than it can take.
+mod overload;
+
+// Where a seccomp filter refuses io_uring: a fallback with one warning, and the same answers.
+mod seccomp;
+
+// Taking over the gdbm file of the Python daemon.
+mod import;
+
+// Crash after crash under load: every acknowledged report is there, and none counts twice.
+mod durability;
+
+// The load generator: counts what really happens, against its own echo and against a server.
+mod loadgen;

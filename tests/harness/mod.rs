@@ -19,6 +19,8 @@ pub(crate) use message::{Account, Reply, Request, random_digest};
 pub(crate) use needs::Need;
 pub(crate) use server::{Io, Server, Setup};
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Makes two tests of each function `fn name(io: Io)`: `name::uring` and `name::mmsg`.
@@ -59,5 +61,22 @@ pub(crate) fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -
             return false;
         }
         std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// Tells threads to stop when it goes, so that they also do when the test fails.
+#[derive(Debug, Default)]
+pub(crate) struct StopOnDrop(Arc<AtomicBool>);
+
+impl StopOnDrop {
+    /// The flag that will be set.
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

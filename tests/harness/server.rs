@@ -1,7 +1,7 @@
 //! A started `pyzord` in a home directory of its own.
 
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -41,7 +41,7 @@ pub(crate) enum Io {
 #[derive(Debug)]
 pub(crate) struct Setup {
     io: Io,
-    address: Option<IpAddr>,
+    listen: &'static str,
     arguments: Vec<String>,
     directory: TempDir,
 }
@@ -53,7 +53,7 @@ impl Setup {
         fs::create_dir(directory.path().join("home")).unwrap();
         Self {
             io,
-            address: Some(Ipv4Addr::LOCALHOST.into()),
+            listen: "127.0.0.1",
             arguments: Vec::new(),
             directory,
         }
@@ -78,10 +78,10 @@ impl Setup {
         self
     }
 
-    /// The address given by `-a` instead of 127.0.0.1; `None` gives none, so that the server's default holds.
+    /// The addresses to listen on instead of 127.0.0.1, with commas between them; empty for the server's default.
     #[must_use]
-    pub(crate) fn listen(mut self, address: Option<IpAddr>) -> Self {
-        self.address = address;
+    pub(crate) fn listen(mut self, addresses: &'static str) -> Self {
+        self.listen = addresses;
         self
     }
 
@@ -114,8 +114,8 @@ impl Setup {
         command.arg("--homedir").arg(self.home());
         command.args(["--port", &port.to_string()]);
         command.args(["--log-file", "pyzord.log"]);
-        if let Some(address) = self.address {
-            command.args(["--address", &address.to_string()]);
+        if !self.listen.is_empty() {
+            command.args(["--address", self.listen]);
         }
         match self.io {
             Io::Uring => command.args(["--io", "uring"]),
@@ -124,6 +124,15 @@ impl Setup {
         };
         command.args(&self.arguments);
         command
+    }
+
+    /// An address that reaches the server.
+    fn first_address(&self) -> IpAddr {
+        match self.listen.split(',').next().unwrap_or_default() {
+            "" | "0.0.0.0" => Ipv4Addr::LOCALHOST.into(),
+            "::" => Ipv6Addr::LOCALHOST.into(),
+            address => address.parse().expect("an IP address"),
+        }
     }
 
     fn stderr_path(&self) -> PathBuf {
@@ -172,6 +181,17 @@ impl Server {
         read_lossy(&self.home.join("pyzord.log"))
     }
 
+    /// The number before `name` in the counters it logged last: USR1 and its end make it log them.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let log = self.log();
+        let counted = log.lines().rev().find(|line| line.contains(" datagrams, "));
+        let counters = counted.unwrap_or_else(|| panic!("no counters in the log:\n{log}"));
+        counters
+            .split_once(&format!(" {name}"))
+            .and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok())
+            .unwrap_or(0)
+    }
+
     /// What it wrote to its standard output and error.
     pub(crate) fn stderr(&self) -> String {
         read_lossy(&self.stderr)
@@ -215,13 +235,9 @@ impl Server {
     }
 
     fn spawn(setup: &Setup, port: u16) -> Self {
-        let ip = match setup.address {
-            Some(ip) if !ip.is_unspecified() => ip,
-            _ => Ipv4Addr::LOCALHOST.into(),
-        };
         Self {
             child: spawn(setup, port),
-            address: SocketAddr::new(ip, port),
+            address: SocketAddr::new(setup.first_address(), port),
             home: setup.home(),
             stderr: setup.stderr_path(),
             setup: None,
