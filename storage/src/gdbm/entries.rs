@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use super::GdbmFile;
 use super::layout::Slot;
 
-/// The slots of one pass, some more than this: 32 MiB.
+/// The slots of one pass, at most a bucket more than this: 24 MiB.
 const SLOTS_IN_A_PASS: usize = 1 << 20;
 /// Read at a time, and the longest entry, in bytes. A Pyzor record has about 130.
 const WINDOW_BYTES: usize = 64 << 10;
