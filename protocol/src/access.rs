@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::account::{Accounts, to_lower_case};
 use crate::line_problem::{LineProblem, Problem, field_lines};
 use crate::operation::{Operation, OperationSet};
-use crate::request::{ANONYMOUS, User};
+use crate::request::{ANONYMOUS_USER, User};
 
 /// Which operations are granted to which users. What is not granted is denied.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl AccessList {
 
     fn of(&self, user: User<'_>) -> Option<&Grants> {
         match user {
-            User::Anonymous => self.grants.get(ANONYMOUS),
+            User::Anonymous => self.grants.get(ANONYMOUS_USER),
             User::Named(name) => self.grants.get(name),
         }
     }
@@ -102,7 +102,7 @@ impl Default for AccessList {
             unknown: BTreeSet::new(),
         };
         Self {
-            grants: HashMap::from([(ANONYMOUS.into(), grants)]),
+            grants: HashMap::from([(ANONYMOUS_USER.into(), grants)]),
         }
     }
 }

@@ -7,6 +7,7 @@ use sha1::{Digest as _, Sha1};
 
 use crate::digest::Digest;
 use crate::line_problem::{LineProblem, Problem, field_lines};
+use crate::request::ANONYMOUS_USER;
 
 /// What an account signs with: `hex(sha1(user ":" key))`, the key in lower case. Whoever has it can sign.
 #[derive(Clone, PartialEq, Eq)]
@@ -20,6 +21,11 @@ impl AccountKey {
         hash.update(b":");
         hash.update(to_lower_case(key));
         Self(Digest::from_bytes(hash.finalize().into()).to_hex())
+    }
+
+    /// What the anonymous user signs with, although nobody checks it.
+    pub fn anonymous() -> Self {
+        Self::new(ANONYMOUS_USER, b"")
     }
 
     pub(crate) const fn as_hex(&self) -> &[u8; Digest::HEX_DIGITS] {

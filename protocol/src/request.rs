@@ -49,7 +49,7 @@ pub enum User<'d> {
 }
 
 /// What the anonymous user is called.
-pub(crate) const ANONYMOUS: &[u8] = b"anonymous";
+pub const ANONYMOUS_USER: &[u8] = b"anonymous";
 
 /// A datagram's fields, as slices of it or of a [`Scratch`].
 pub struct Request<'d> {
@@ -92,8 +92,9 @@ impl<'d> Request<'d> {
         }
     }
 
+    /// Without a look at the layout; `datagram` must have been cut.
     #[cold]
-    fn parse_general(datagram: &[u8], scratch: &'d mut Scratch) -> Self {
+    pub(crate) fn parse_general(datagram: &[u8], scratch: &'d mut Scratch) -> Self {
         let Buffers { text, thread } = &mut *scratch.0;
         let length = message::normalize(datagram, text);
         let message = Message::split(&text[..length]);
@@ -125,7 +126,7 @@ impl<'d> Request<'d> {
     /// Who sent it.
     pub fn user(&self) -> User<'d> {
         match self.fields.user {
-            None | Some(b"" | ANONYMOUS) => User::Anonymous,
+            None | Some(b"" | ANONYMOUS_USER) => User::Anonymous,
             Some(name) => User::Named(name),
         }
     }
@@ -232,4 +233,18 @@ fn check_version_number(pv: &[u8]) -> Result<(), Refusal> {
 fn recent(time: i64, now: u64) -> Option<u64> {
     let time = u64::try_from(time).ok()?;
     (time.abs_diff(now) <= u64::from(MAX_CLOCK_SKEW_SECONDS)).then_some(time)
+}
+
+#[cfg(test)]
+impl<'d> Request<'d> {
+    /// `PV`, `User`, `Time` and `Sig` as they stand.
+    pub(crate) fn signed_fields(&self) -> [Option<&'d [u8]>; 4] {
+        let fields = &self.fields;
+        [fields.pv, fields.user, fields.time, fields.sig]
+    }
+
+    /// What `Sig` should be.
+    pub(crate) fn signature_at(&self, time: u64, key: &AccountKey) -> [u8; Digest::HEX_DIGITS] {
+        self.signed.sign(time, key)
+    }
 }
