@@ -148,12 +148,14 @@ impl<W: Work> ClosedLoop<W> {
         deadline: Instant,
         stop: &StopSignal,
     ) -> io::Result<Option<End>> {
+        // Before losses make room again: what is free now, the last turn had nothing to send for.
+        let is_drained = self.waiting() == 0;
         self.expire(work, now);
         Ok(if stop.has_come()? {
             Some(End::Stopped)
         } else if now >= deadline {
             Some(End::Deadline)
-        } else if self.waiting() == 0 {
+        } else if is_drained {
             Some(End::Drained)
         } else {
             None
@@ -313,6 +315,8 @@ mod tests {
         left: u32,
         answered: Vec<Reply>,
         lost: u32,
+        /// How many lost ones are sent again.
+        retries: u32,
     }
 
     impl Work for Pings {
@@ -333,6 +337,9 @@ mod tests {
 
         fn lost(&mut self, (): ()) {
             self.lost += 1;
+            let again = self.retries.min(1);
+            self.retries -= again;
+            self.left += again;
         }
     }
 
@@ -342,6 +349,7 @@ mod tests {
             left,
             answered: Vec::new(),
             lost: 0,
+            retries: 0,
         }
     }
 
@@ -425,11 +433,12 @@ mod tests {
         drop(closed);
         let stop = StopSignal::take_over().unwrap();
         let mut work = pings(4);
+        work.retries = 2;
         let mut closed_loop = ClosedLoop::connect(target, 1, 4, &work).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         let end = closed_loop.run(&mut work, deadline, &stop).unwrap();
         assert_eq!(end, End::Drained);
-        assert_eq!(closed_loop.losses.lost, 4);
+        assert_eq!(closed_loop.losses.lost, 6, "lost ones are sent again");
         assert!(closed_loop.losses.refused > 0);
     }
 }
