@@ -14,7 +14,8 @@ elsewhere name the time zone, for example TZ=Europe/Berlin.
 The destination must not exist. If the migration is interrupted, remove what it left there and run it again.
 
 Exit status: 0 when the migration is complete, also when single records failed (their number is in the last line); 1 when \
-there is no complete store, because something went wrong or because not one record could be read.";
+there is no complete store, because something went wrong or because not one record could be read, or when the source could \
+not be deleted; 2 when the command line makes no sense.";
 
 /// Copies all records of one Pyzor store into a new one.
 #[derive(Debug, Parser)]
