@@ -46,6 +46,9 @@ pub enum Error {
     /// A worker's sockets stopped working.
     #[error("a worker's sockets failed: {0}")]
     Datapath(#[from] io::Error),
+    /// The store cannot be opened.
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] pyzor_storage::StoreError),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),

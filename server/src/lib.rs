@@ -29,11 +29,18 @@
 
 pub mod access_files;
 pub mod config;
+pub mod cpus;
+pub mod detach;
 pub mod error;
+pub mod flags;
+pub mod log;
+pub mod log_line;
 pub mod metrics;
 pub mod request;
+pub mod startup;
 pub mod usage_log;
 pub mod datapath;
 pub mod pending_replies;
+pub mod signals;
 pub mod socket;
 pub mod worker;

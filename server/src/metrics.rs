@@ -135,6 +135,16 @@ impl Metrics {
         Self((0..workers).map(|_| Arc::default()).collect())
     }
 
+    /// The counters of these workers.
+    pub fn of(workers: Vec<Arc<WorkerMetrics>>) -> Self {
+        Self(workers)
+    }
+
+    /// The counters of each worker, in their order.
+    pub fn workers(&self) -> impl Iterator<Item = Arc<WorkerMetrics>> + '_ {
+        self.0.iter().map(Arc::clone)
+    }
+
     /// The counters of one worker, counted from 0.
     pub fn worker(&self, index: usize) -> Arc<WorkerMetrics> {
         Arc::clone(&self.0[index])

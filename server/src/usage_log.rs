@@ -1,74 +1,429 @@
-//! The usage log: one line a request, written without slowing the workers.
+//! The usage log: one line a request, in the reference's format, written without slowing the workers.
+//!
+//! Each worker has a bounded queue of its own to one writing thread, so a line costs it a copy into memory: no lock, no
+//! system call, and no allocation for an anonymous user with one digest. The thread looks into the queues every
+//! [`POLL`] instead of being woken. A request whose lines do not fit any more is counted and missing, whole.
+//!
+//! Lines of one worker are in order; lines of different workers may be out of order by as much as a poll.
+
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use pyzor_protocol::{Digest, Operation, Refusal};
 
 use crate::error::Error;
-use crate::metrics::WorkerMetrics;
+use crate::log::LogFile;
+use crate::log_line::{Level, LineStart};
+use crate::metrics::{Counter, Metrics, WorkerMetrics};
+
+/// Items that may wait in one worker's queue, some 100 bytes each: about 60 ms of a core's full load.
+const MAX_QUEUED_ITEMS: usize = 32_768;
+
+/// How often the thread looks into the queues.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Bytes of lines collected before they are written.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// Digests in one continuation item, as many as make it no larger than the others.
+const DIGESTS_PER_ITEM: usize = 4;
+
+/// The name of the user who needs no account.
+const ANONYMOUS: &[u8] = b"anonymous";
 
 /// What a line says about a request that was carried out.
+#[derive(Clone, Debug)]
 pub struct UsageEntry {
-    user: Vec<u8>,
+    /// `None` is the anonymous user.
+    user: Option<Box<[u8]>>,
     ip: IpAddr,
     operation: Operation,
-    digests: Vec<Digest>,
+    first: Option<Digest>,
+    rest: Vec<Digest>,
 }
 
 impl UsageEntry {
-    /// The facts of one request; allocates only for a long user name or several digests.
+    /// The facts of one request.
     pub fn new(
         user: &[u8],
         ip: IpAddr,
         operation: Operation,
         digests: impl IntoIterator<Item = Digest>,
     ) -> Self {
+        let mut digests = digests.into_iter();
         Self {
-            user: user.to_vec(),
+            user: (user != ANONYMOUS).then(|| user.into()),
             ip,
             operation,
-            digests: digests.into_iter().collect(),
+            first: digests.next(),
+            rest: digests.collect(),
         }
     }
 }
 
-/// The log file and the thread that writes it.
-pub struct UsageLogWriter {}
+/// The thread that writes the usage log.
+pub struct UsageLogWriter {
+    orders: Arc<Orders>,
+    thread: JoinHandle<()>,
+}
 
-/// One worker's end of the usage log.
-pub struct UsageLog {}
+/// What the thread is asked to do besides writing.
+#[derive(Default)]
+struct Orders {
+    reopen: AtomicBool,
+    finish: AtomicBool,
+}
 
 impl UsageLogWriter {
-    /// Opens the file, appending, and starts the thread.
+    /// Opens the file, appending, and starts the thread; the second part are the workers' ends, in their order.
     ///
     /// # Errors
-    /// When the file cannot be opened.
-    pub fn open(_path: &Path) -> Result<Self, Error> {
-        Ok(Self {})
+    /// When the file cannot be opened, or the thread cannot be started.
+    pub fn open(path: &Path, metrics: &Metrics) -> Result<(Self, Vec<UsageLog>), Error> {
+        let file = LogFile::open(path)?;
+        let (workers, queues) = metrics.workers().map(UsageLog::new).unzip();
+        let orders = Arc::new(Orders::default());
+        let thread = std::thread::Builder::new()
+            .name("usage-log".to_owned())
+            .spawn({
+                let orders = Arc::clone(&orders);
+                move || Writer::new(file, queues).run(&orders)
+            });
+        let thread = thread.map_err(Error::Thread)?;
+        Ok((Self { orders, thread }, workers))
     }
 
-    /// The end for one worker, whose lost lines are counted in `metrics`.
-    pub fn for_worker(&self, _metrics: Arc<WorkerMetrics>) -> UsageLog {
-        UsageLog {}
+    /// Closes the file and opens it again by its name, for rotation.
+    pub fn reopen(&self) {
+        self.order(&self.orders.reopen);
     }
 
-    /// Closes the file and opens it again by name, for rotation.
-    pub fn reopen(&self) {}
+    /// Writes what the workers have logged, and ends.
+    pub fn finish(self) {
+        self.order(&self.orders.finish);
+        let _ = self.thread.join();
+    }
 
-    /// Writes what was logged and closes the file.
-    pub fn close(self) {}
+    fn order(&self, order: &AtomicBool) {
+        order.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+    }
+}
+
+/// One worker's end of the usage log.
+pub struct UsageLog {
+    queue: Sender<Item>,
+    metrics: Arc<WorkerMetrics>,
+}
+
+/// What travels to the thread: a request is one item, and others for the digests it has no room for.
+#[derive(Debug)]
+enum Item {
+    Request {
+        at: SystemTime,
+        user: Option<Box<[u8]>>,
+        ip: IpAddr,
+        operation: Operation,
+        first: Option<Digest>,
+        /// Digests that follow in items of their own.
+        more: usize,
+    },
+    Digests([Digest; DIGESTS_PER_ITEM]),
+    Refusal {
+        at: SystemTime,
+        refusal: Refusal,
+    },
 }
 
 impl UsageLog {
+    fn new(metrics: Arc<WorkerMetrics>) -> (Self, Receiver<Item>) {
+        let (queue, items) = bounded(MAX_QUEUED_ITEMS);
+        (Self { queue, metrics }, items)
+    }
+
     /// Logs a request that was carried out.
-    pub fn request(&mut self, _at: SystemTime, _entry: &UsageEntry) {}
+    pub fn request(&mut self, at: SystemTime, entry: &UsageEntry) {
+        let continued = entry.rest.chunks(DIGESTS_PER_ITEM);
+        if !self.has_room_for(1 + continued.len()) {
+            return;
+        }
+        self.push(Item::Request {
+            at,
+            user: entry.user.clone(),
+            ip: entry.ip,
+            operation: entry.operation,
+            first: entry.first,
+            more: entry.rest.len(),
+        });
+        for digests in continued {
+            let mut item = [digests[0]; DIGESTS_PER_ITEM];
+            item[..digests.len()].copy_from_slice(digests);
+            self.push(Item::Digests(item));
+        }
+    }
 
     /// Logs a refusal.
-    pub fn refusal(&mut self, _at: SystemTime, _refusal: Refusal) {}
+    pub fn refusal(&mut self, at: SystemTime, refusal: Refusal) {
+        if self.has_room_for(1) {
+            self.push(Item::Refusal { at, refusal });
+        }
+    }
 
-    /// Hands to the writer what has waited long enough, or all of it when `all`. Call it after each turn and before
-    /// waiting.
+    /// Does nothing: every line is handed over at once. Goes when the worker no longer calls it.
     pub fn flush(&mut self) {}
+
+    /// Whether so many items fit; if not, a request is counted as missing. Only this end adds items, so the room
+    /// cannot vanish.
+    fn has_room_for(&self, items: usize) -> bool {
+        let fits = self.queue.len() + items <= MAX_QUEUED_ITEMS;
+        if !fits {
+            self.metrics.add(Counter::UsageLinesLost, 1);
+        }
+        fits
+    }
+
+    fn push(&self, item: Item) {
+        // There is room. The thread is gone only when the process is about to be.
+        let _ = self.queue.try_send(item);
+    }
+}
+
+/// The thread's side.
+struct Writer {
+    file: LogFile,
+    queues: Vec<Receiver<Item>>,
+    start: LineStart,
+    lines: Vec<u8>,
+    /// Whether the last write failed, so that a full disk is reported once.
+    failing: bool,
+}
+
+impl Writer {
+    fn new(file: LogFile, queues: Vec<Receiver<Item>>) -> Self {
+        Self {
+            file,
+            queues,
+            start: LineStart::new(),
+            lines: Vec::with_capacity(WRITE_BYTES),
+            failing: false,
+        }
+    }
+
+    fn run(mut self, orders: &Orders) {
+        loop {
+            // Read before the queues, so that what was logged before the order is written.
+            let finish = orders.finish.load(Ordering::Acquire);
+            if orders.reopen.swap(false, Ordering::AcqRel) {
+                self.reopen();
+            }
+            self.write_queued();
+            if finish {
+                return;
+            }
+            std::thread::park_timeout(POLL);
+        }
+    }
+
+    fn write_queued(&mut self) {
+        for index in 0..self.queues.len() {
+            // Bounded, so that one busy worker does not keep the others waiting for ever.
+            for _ in 0..MAX_QUEUED_ITEMS {
+                let Ok(item) = self.queues[index].try_recv() else {
+                    break;
+                };
+                self.render(index, item);
+                if self.lines.len() >= WRITE_BYTES {
+                    self.write();
+                }
+            }
+        }
+        self.write();
+    }
+
+    fn write(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let written = self.file.write(&self.lines);
+        self.lines.clear();
+        match &written {
+            Err(error) if !self.failing => {
+                tracing::error!("requests are missing in the usage log: {error}");
+            }
+            Ok(()) if self.failing => tracing::info!("the usage log is written again"),
+            _ => {}
+        }
+        self.failing = written.is_err();
+    }
+
+    fn reopen(&mut self) {
+        if let Err(error) = self.file.reopen() {
+            tracing::error!("the usage log goes on in the old file: {error}");
+        }
+    }
+
+    fn render(&mut self, queue: usize, item: Item) {
+        match item {
+            Item::Request {
+                at,
+                user,
+                ip,
+                operation,
+                first,
+                more,
+            } => {
+                self.start.write(&mut self.lines, at, Level::Info);
+                self.lines
+                    .extend_from_slice(user.as_deref().unwrap_or(ANONYMOUS));
+                // Writing to a vector cannot fail.
+                let _ = write!(self.lines, ",{ip},{},", operation.name());
+                self.render_digests(queue, first, more);
+                self.lines.extend_from_slice(b",200\n");
+            }
+            Item::Refusal { at, refusal } => {
+                self.start.write(&mut self.lines, at, Level::Error);
+                let _ = writeln!(self.lines, "{refusal}");
+            }
+            // Belongs to the request before it, which has taken it.
+            Item::Digests(_) => {}
+        }
+    }
+
+    /// Renders a list as Python prints it, taking what the first item had no room for from the queue.
+    fn render_digests(&mut self, queue: usize, first: Option<Digest>, mut more: usize) {
+        let Some(first) = first else {
+            self.lines.extend_from_slice(b"None");
+            return;
+        };
+        self.lines.extend_from_slice(b"['");
+        self.lines.extend_from_slice(&first.to_hex());
+        while more > 0 {
+            // The worker may still be pushing the rest of this request; it does nothing else meanwhile.
+            let Ok(Item::Digests(digests)) = self.queues[queue].recv() else {
+                break;
+            };
+            for digest in digests.iter().take(more) {
+                self.lines.extend_from_slice(b"', '");
+                self.lines.extend_from_slice(&digest.to_hex());
+            }
+            more = more.saturating_sub(DIGESTS_PER_ITEM);
+        }
+        self.lines.extend_from_slice(b"']");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const IP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
+    fn digest(byte: u8) -> Digest {
+        Digest::from_bytes([byte; Digest::BYTES])
+    }
+
+    /// A writer for one worker that nobody runs; what it writes is read with [`written`].
+    fn log(path: &Path) -> (UsageLog, Writer, Arc<WorkerMetrics>) {
+        let metrics = Arc::new(WorkerMetrics::default());
+        let (log, queue) = UsageLog::new(Arc::clone(&metrics));
+        let writer = Writer::new(LogFile::open(path).unwrap(), vec![queue]);
+        (log, writer, metrics)
+    }
+
+    /// What follows the process id in each line.
+    fn written(path: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(path).unwrap();
+        let message = |line: &str| line.splitn(4, ' ').nth(3).unwrap().to_owned();
+        text.lines().map(message).collect()
+    }
+
+    fn lost(metrics: Arc<WorkerMetrics>) -> u64 {
+        Metrics::of(vec![metrics])
+            .snapshot()
+            .counter(Counter::UsageLinesLost)
+    }
+
+    #[test]
+    fn lines_are_the_references() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("usage");
+        let (mut log, mut writer, _) = log(&path);
+        let now = SystemTime::now();
+        let six: Vec<_> = (1..=6).map(digest).collect();
+        let entries = [
+            UsageEntry::new(b"anonymous", IP, Operation::Ping, []),
+            UsageEntry::new(
+                b"alice",
+                "::1".parse().unwrap(),
+                Operation::Check,
+                [digest(0xab)],
+            ),
+            UsageEntry::new(b"alice", IP, Operation::Report, six.clone()),
+        ];
+        log.request(now, &entries[0]);
+        log.request(now, &entries[1]);
+        log.refusal(now, Refusal::Forbidden);
+        log.request(now, &entries[2]);
+        writer.write_queued();
+        let list: Vec<_> = six.iter().map(|digest| format!("'{digest}'")).collect();
+        assert_eq!(
+            written(&path),
+            [
+                "INFO anonymous,192.0.2.7,ping,None,200".to_owned(),
+                format!("INFO alice,::1,check,['{}'],200", "ab".repeat(20)),
+                "ERROR 403: Forbidden: User is not authorized to request the operation.".to_owned(),
+                format!("INFO alice,192.0.2.7,report,[{}],200", list.join(", ")),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_missing_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("usage");
+        let (mut log, mut writer, metrics) = log(&path);
+        let now = SystemTime::now();
+        for _ in 0..MAX_QUEUED_ITEMS - 2 {
+            log.refusal(now, Refusal::Forbidden);
+        }
+        // Three items: one too many.
+        let many = UsageEntry::new(ANONYMOUS, IP, Operation::Report, (0..6).map(digest));
+        log.request(now, &many);
+        assert_eq!(lost(Arc::clone(&metrics)), 1);
+        // Two items fit, and then nothing does.
+        let few = UsageEntry::new(ANONYMOUS, IP, Operation::Report, (0..5).map(digest));
+        log.request(now, &few);
+        log.refusal(now, Refusal::Unavailable);
+        assert_eq!(lost(metrics), 2);
+        writer.write_queued();
+        let lines = written(&path);
+        assert_eq!(lines.len(), MAX_QUEUED_ITEMS - 1);
+        assert!(lines[MAX_QUEUED_ITEMS - 2].starts_with("INFO anonymous,192.0.2.7,report,['0000"));
+    }
+
+    #[test]
+    fn what_was_logged_is_written_before_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("usage");
+        let metrics = Metrics::new(2);
+        let (writer, mut workers) = UsageLogWriter::open(&path, &metrics).unwrap();
+        for worker in &mut workers {
+            worker.refusal(SystemTime::now(), Refusal::Forbidden);
+        }
+        writer.finish();
+        assert_eq!(written(&path).len(), 2);
+    }
+
+    #[test]
+    fn an_item_stays_small() {
+        assert!(size_of::<Item>() <= 88, "{}", size_of::<Item>());
+    }
 }

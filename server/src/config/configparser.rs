@@ -1,4 +1,4 @@
-//! Reads what Python's `configparser` reads (`ConfigParser()` of CPython 3.11), and refuses what it refuses.
+//! Reads what Python's `configparser` reads (`ConfigParser()` of `CPython` 3.11), and refuses what it refuses.
 //!
 //! Sections, `=` or `:`, option names in any case, full-line comments with `#` or `;`, values that go on over indented
 //! lines, a `[DEFAULT]` section that every other one falls back to, and `%(name)s` in values with `%%` for a percent

@@ -73,8 +73,6 @@ pub struct Config {
     pub hot_set_bytes: usize,
     /// Memory budget of the store's page caches together, in bytes.
     pub store_cache_bytes: usize,
-    /// Where a detached server's output goes.
-    pub detach: Option<PathBuf>,
     /// What deserves a warning in the log, once there is one.
     pub warnings: Vec<String>,
 }
@@ -128,7 +126,7 @@ impl Config {
         };
         settings.report_syntax(errors);
         settings.warn_of_ignored_keys();
-        let config = settings.config()?;
+        let config = settings.config();
         if settings.problems.is_empty() {
             Ok(Self {
                 warnings: settings.warnings,
@@ -138,6 +136,18 @@ impl Config {
             Err(Error::Config(settings.problems))
         }
     }
+}
+
+/// Where a server in the background writes its output, if it is to run there. A relative name is relative to the
+/// working directory: nothing but the command line names it.
+///
+/// # Errors
+/// When the working directory is gone.
+pub fn detach_file(flags: &Flags) -> Result<Option<PathBuf>, Error> {
+    let name = flags.detach.as_deref().filter(|name| !name.is_empty());
+    name.map(home::expand_user)
+        .map(|path| absolute(&path).map_err(Error::file("resolve", &path)))
+        .transpose()
 }
 
 /// The file's text; a file that is not there says nothing.
@@ -173,12 +183,12 @@ struct Written {
 }
 
 impl Settings<'_> {
-    fn config(&mut self) -> Result<Config, Error> {
+    fn config(&mut self) -> Config {
         self.refuse_forwarding();
         let port = self.value(&keys::PORT, DEFAULT_PORT, values::port);
         let everywhere = values::listen("", port).unwrap_or_default();
         let store = RedbOptions::default();
-        Ok(Config {
+        Config {
             home: self.home.to_owned(),
             listen: self.value(&keys::LISTEN_ADDRESS, everywhere, |text| {
                 values::listen(text, port)
@@ -197,9 +207,8 @@ impl Settings<'_> {
             durability: self.value(&keys::DURABILITY, store.durability, values::durability),
             hot_set_bytes: self.value(&keys::HOT_SET_MEMORY, store.hot_set_bytes, values::memory),
             store_cache_bytes: self.value(&keys::STORE_CACHE, store.cache_bytes, values::memory),
-            detach: self.detach()?,
             warnings: Vec::new(),
-        })
+        }
     }
 
     /// What was written for `key`, the command line first. A value that cannot be expanded is a problem.
@@ -248,14 +257,6 @@ impl Settings<'_> {
             .or(default)
             .filter(|name| !name.is_empty())
             .map(|name| self.home.join(home::expand_user(name)))
-    }
-
-    /// Where output goes is relative to the working directory: nothing but the command line names it.
-    fn detach(&self) -> Result<Option<PathBuf>, Error> {
-        let name = self.flags.detach.as_deref().filter(|name| !name.is_empty());
-        name.map(home::expand_user)
-            .map(|path| absolute(&path).map_err(Error::file("resolve", &path)))
-            .transpose()
     }
 
     fn store(&mut self) -> PathBuf {

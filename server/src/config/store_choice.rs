@@ -48,9 +48,9 @@ pub(super) fn choose(
     };
     match engine {
         Some((Engine::Redb, _)) => {}
-        Some((Engine::Gdbm, origin)) => return Err(move_over.from_gdbm(&origin)),
-        Some((Engine::Mysql, origin)) => return Err(move_over.from_server("mysql", &origin)),
-        Some((Engine::Redis, origin)) => return Err(move_over.from_server("redis", &origin)),
+        Some((Engine::Gdbm, origin)) => return Err(move_over.instead_of_gdbm(&origin)),
+        Some((Engine::Mysql, origin)) => return Err(move_over.instead_of_server("mysql", &origin)),
+        Some((Engine::Redis, origin)) => return Err(move_over.instead_of_server("redis", &origin)),
         None => move_over.refuse_to_start_empty(&named, config_file)?,
     }
     Ok(StoreChoice {
@@ -129,7 +129,7 @@ struct MoveOver {
 }
 
 impl MoveOver {
-    fn from_gdbm(&self, engine: &Origin) -> String {
+    fn instead_of_gdbm(&self, engine: &Origin) -> String {
         let written = engine.with_value("gdbm");
         let change = change_to_redb(engine);
         let store = self.store.display();
@@ -145,7 +145,7 @@ impl MoveOver {
         }
     }
 
-    fn from_server(&self, name: &str, engine: &Origin) -> String {
+    fn instead_of_server(&self, name: &str, engine: &Origin) -> String {
         let written = engine.with_value(name);
         let change = change_to_redb(engine);
         let gdbm_file = quoted(&self.gdbm_file);

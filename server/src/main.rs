@@ -1,0 +1,17 @@
+//! The daemon's command: reads the flags, runs the server, and says why if it cannot.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use pyzord::flags::Flags;
+use pyzord::startup;
+
+fn main() -> ExitCode {
+    match startup::run(&Flags::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The order of starting and stopping.
+//!
+//! Starting: permissions of new files, the way into the background, the configuration, signals, the nice level, the
+//! log, the access files, the store (its lock keeps a second server out), the sockets, the workers, the pid file.
+//! Stopping is the reverse. Nothing slow comes before the sockets but opening the store.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use nix::sys::stat::{Mode, umask};
+use pyzor_storage::Engine;
+use pyzor_storage::redb_engine::{RedbEngine, RedbOptions, SystemClock};
+
+use crate::access_files::AccessFiles;
+use crate::config::{self, Config};
+use crate::cpus;
+use crate::datapath;
+use crate::detach::{self, Parent, PidFile};
+use crate::error::Error;
+use crate::flags::Flags;
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::signals::{self, SignalRequest};
+use crate::socket::{self, Listening};
+use crate::usage_log::{UsageLog, UsageLogWriter};
+use crate::worker::{self, WorkerHandle, WorkerSetup};
+
+/// What we create is for our user alone.
+const UMASK: Mode = Mode::S_IRWXG.union(Mode::S_IRWXO);
+
+/// How often the main thread looks whether a worker has ended unasked.
+const CHECK_WORKERS: Duration = Duration::from_millis(500);
+
+/// Does what the command line asks for; returns when the server has stopped, or serves in the background.
+///
+/// # Errors
+/// What kept the server from starting, or made it end unasked.
+pub fn run(flags: &Flags) -> Result<(), Error> {
+    umask(UMASK);
+    match config::detach_file(flags)? {
+        None => Server::start(&Config::load(flags)?, None)?.run(),
+        Some(output) if flags.report_on_stdin => run_in_background(flags, &output),
+        Some(_) => detach::start_child(),
+    }
+}
+
+fn run_in_background(flags: &Flags, output: &Path) -> Result<(), Error> {
+    let parent = Parent::take_from_stdin(output)?;
+    let started = start_in_background(flags);
+    parent.report(&started.as_ref().map(|_| ()));
+    started?.run()
+}
+
+fn start_in_background(flags: &Flags) -> Result<Server, Error> {
+    let config = Config::load(flags)?;
+    detach::leave_directory()?;
+    Server::start(&config, config.pid_file.as_deref())
+}
+
+/// A server that runs, and its log.
+struct Server {
+    log: Log,
+    signals: Receiver<SignalRequest>,
+    parts: Parts,
+}
+
+/// What runs, in the order in which it stops.
+struct Parts {
+    pid_file: Option<PidFile>,
+    workers: Vec<WorkerHandle>,
+    usage_log: Option<UsageLogWriter>,
+    engine: Arc<RedbEngine>,
+    access: Arc<AccessFiles>,
+    metrics: Metrics,
+}
+
+impl Server {
+    /// What fails once there is a log is in the log, too.
+    fn start(config: &Config, pid_file: Option<&Path>) -> Result<Self, Error> {
+        let signals = signals::listen()?;
+        set_nice(config.nice)?;
+        let log = Log::start(config.log_file.as_deref(), config.debug)?;
+        match Parts::start(config, pid_file) {
+            Ok(parts) => Ok(Self {
+                log,
+                signals,
+                parts,
+            }),
+            Err(error) => {
+                tracing::error!("{error}");
+                log.finish();
+                Err(error)
+            }
+        }
+    }
+
+    /// Serves until asked to stop, or until a worker ends unasked.
+    fn run(self) -> Result<(), Error> {
+        while self.parts.all_work() {
+            match self.signals.recv_timeout(CHECK_WORKERS) {
+                Ok(SignalRequest::Reload) => self.reload(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(SignalRequest::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        tracing::info!("stopping");
+        let ended = self.parts.stop();
+        match &ended {
+            Ok(()) => tracing::info!("stopped"),
+            Err(error) => tracing::error!("stopped: {error}"),
+        }
+        self.log.finish();
+        ended
+    }
+
+    /// Opens the logs first, so that what happens next is written where the operator will look.
+    fn reload(&self) {
+        self.log.reopen();
+        if let Some(usage_log) = &self.parts.usage_log {
+            usage_log.reopen();
+        }
+        match self.parts.access.reload() {
+            Ok(()) => tracing::info!("read the passwd and access files again"),
+            Err(error) => tracing::error!("accounts and permissions stay as they were: {error}"),
+        }
+        self.parts.log_numbers();
+    }
+}
+
+impl Parts {
+    fn start(config: &Config, pid_file: Option<&Path>) -> Result<Self, Error> {
+        tracing::info!(
+            "pyzord {} starts in {}",
+            env!("CARGO_PKG_VERSION"),
+            config.home.display()
+        );
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let access = AccessFiles::load(config.passwd_file.clone(), config.access_file.clone())?;
+        let access = Arc::new(access);
+        let engine = Arc::new(open_store(config)?);
+        let listening = socket::bind(&config.listen, config.workers)?;
+        let metrics = Metrics::new(config.workers.get());
+        let (usage_log, worker_logs) = open_usage_log(config, &metrics)?;
+        let store: Arc<dyn Engine> = Arc::clone(&engine) as _;
+        let workers = spawn_workers(config, listening, worker_logs, &metrics, &access, &store)?;
+        Ok(Self {
+            pid_file: pid_file.map(PidFile::write).transpose()?,
+            workers,
+            usage_log,
+            engine,
+            access,
+            metrics,
+        })
+    }
+
+    fn all_work(&self) -> bool {
+        !self.workers.iter().any(WorkerHandle::has_ended)
+    }
+
+    fn log_numbers(&self) {
+        tracing::info!("so far: {}", self.metrics.snapshot());
+        tracing::info!("store: {:?}", self.engine.stats());
+    }
+
+    /// Lets every worker finish, then writes what they left behind; the first failure of a worker.
+    fn stop(self) -> Result<(), Error> {
+        self.workers.iter().for_each(WorkerHandle::stop);
+        // All are waited for, whatever the first one says.
+        let ends: Vec<_> = self.workers.into_iter().map(WorkerHandle::join).collect();
+        if let Some(usage_log) = self.usage_log {
+            usage_log.finish();
+        }
+        tracing::info!("in all: {}", self.metrics.snapshot());
+        // The workers' shares are gone, so this closes the store.
+        drop(self.engine);
+        drop(self.pid_file);
+        ends.into_iter().collect()
+    }
+}
+
+fn set_nice(level: i32) -> Result<(), Error> {
+    if level != 0 {
+        rustix::process::nice(level).map_err(Error::system("set the nice level"))?;
+    }
+    Ok(())
+}
+
+fn open_store(config: &Config) -> Result<RedbEngine, Error> {
+    let options = RedbOptions {
+        cleanup_age: config.cleanup_age,
+        durability: config.durability,
+        hot_set_bytes: config.hot_set_bytes,
+        cache_bytes: config.store_cache_bytes,
+        ..RedbOptions::default()
+    };
+    Ok(RedbEngine::open(
+        &config.digest_db,
+        options,
+        Arc::new(SystemClock),
+    )?)
+}
+
+/// The usage log and each worker's end of it; nothing and no ends if there is to be none.
+fn open_usage_log(
+    config: &Config,
+    metrics: &Metrics,
+) -> Result<(Option<UsageLogWriter>, Vec<UsageLog>), Error> {
+    let Some(path) = &config.usage_log_file else {
+        return Ok((None, Vec::new()));
+    };
+    let (writer, worker_logs) = UsageLogWriter::open(path, metrics)?;
+    Ok((Some(writer), worker_logs))
+}
+
+fn spawn_workers(
+    config: &Config,
+    listening: Listening,
+    worker_logs: Vec<UsageLog>,
+    metrics: &Metrics,
+    access: &Arc<AccessFiles>,
+    engine: &Arc<dyn Engine>,
+) -> Result<Vec<WorkerHandle>, Error> {
+    let io = datapath::choose(config.io)?;
+    for address in &listening.addresses {
+        tracing::info!(
+            "listening on {address} with {} workers, {} and receive buffers of {} bytes",
+            config.workers,
+            io.name(),
+            listening.receive_buffer_bytes
+        );
+    }
+    let cores = cpus::allowed_cores();
+    let mut worker_logs = worker_logs.into_iter();
+    let workers = listening.workers.into_iter().enumerate();
+    workers
+        .map(|(index, sockets)| {
+            worker::spawn(WorkerSetup {
+                index,
+                core: cores[index % cores.len()],
+                io,
+                sockets,
+                access: Arc::clone(access),
+                engine: Arc::clone(engine),
+                metrics: metrics.worker(index),
+                usage_log: worker_logs.next(),
+            })
+        })
+        .collect()
+}
