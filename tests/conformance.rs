@@ -46,7 +46,7 @@ pub(crate) fn replay(profile: &str, io: Io) {
             let name = format!("{profile}/{}", case.name);
             let expected = deviations
                 .get(&name)
-                .map_or(Expected::Reference, |deviation| Expected::Ours(deviation));
+                .map_or(Expected::Reference, Expected::Ours);
             let problem = judge(
                 case,
                 &expected,

@@ -42,3 +42,9 @@ mod durability;
 
 // The load generator: counts what really happens, against its own echo and against a server.
 mod loadgen;
+
+// The rules of the house: crate arrows, the boundary of unsafe code, true code maps, tidy files, live links.
+mod tidy;
+
+// What a request costs beyond its own work: allocations and system calls, counted.
+mod hot_path;

@@ -30,11 +30,6 @@ impl Client {
         Self { socket, server }
     }
 
-    /// The socket.
-    pub(crate) fn socket(&self) -> &UdpSocket {
-        &self.socket
-    }
-
     /// Sends `request` and returns the reply to it; the test fails when none comes within [`REPLY_LIMIT`].
     pub(crate) fn ask(&self, request: &Request) -> Reply {
         self.try_ask(request, REPLY_LIMIT)
