@@ -51,6 +51,10 @@ pub struct ListenSocket {
 /// # Errors
 /// When somebody else listens on one of the addresses, or the system refuses one; the error names the address.
 pub fn bind(listen: &[SocketAddr], workers: NonZeroUsize) -> Result<Listening, Error> {
+    if let Some(extra) = listen.get(MAX_LISTEN_ADDRESSES) {
+        let limit = format!("{MAX_LISTEN_ADDRESSES} listen addresses are possible");
+        return Err(failure("add", *extra)(io::Error::other(limit)));
+    }
     let addresses = listen
         .iter()
         .map(|address| probe(*address))
@@ -215,5 +219,79 @@ fn failure(action: &'static str, address: SocketAddr) -> impl FnOnce(io::Error) 
         action,
         address,
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    fn workers(count: usize) -> NonZeroUsize {
+        NonZeroUsize::new(count).unwrap()
+    }
+
+    fn localhost(port: u16) -> SocketAddr {
+        (std::net::Ipv4Addr::LOCALHOST, port).into()
+    }
+
+    #[test]
+    fn all_workers_share_a_port_the_kernel_chose() {
+        let listening = bind(&[localhost(0)], workers(3)).unwrap();
+        let address = listening.addresses[0];
+        assert_ne!(address.port(), 0);
+        let sockets: Vec<_> = listening.workers.iter().flatten().collect();
+        assert_eq!(sockets.len(), 3);
+        for listener in sockets {
+            let bound = listener.socket.local_addr().unwrap().as_socket();
+            assert_eq!(bound, Some(address));
+            assert_eq!(listener.address(), address);
+        }
+    }
+
+    #[test]
+    fn a_second_server_is_refused_by_the_name_of_the_address() {
+        let first = bind(&[localhost(0)], workers(2)).unwrap();
+        let address = first.addresses[0];
+        let error = bind(&[localhost(0), address], workers(2)).unwrap_err();
+        assert!(matches!(&error, Error::AddressInUse(in_use) if *in_use == address));
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+        drop(first);
+        bind(&[address], workers(2)).unwrap();
+    }
+
+    #[test]
+    fn too_many_addresses_are_refused() {
+        let listen = [localhost(0); MAX_LISTEN_ADDRESSES + 1];
+        bind(&listen[1..], workers(1)).unwrap();
+        let error = bind(&listen, workers(1)).unwrap_err();
+        assert!(error.to_string().contains("64"), "{error}");
+    }
+
+    #[test]
+    fn wildcards_of_both_families_share_a_port() {
+        let v6 = bind(&["[::]:0".parse().unwrap()], workers(1)).unwrap();
+        let port = v6.addresses[0].port();
+        let v4: SocketAddr = (std::net::Ipv4Addr::UNSPECIFIED, port).into();
+        let v4 = bind(&[v4], workers(1)).unwrap();
+        assert!(v4.workers[0].iter().all(ListenSocket::is_wildcard));
+        assert!(!bind(&[localhost(0)], workers(1)).unwrap().workers[0].0[0].is_wildcard());
+    }
+
+    #[test]
+    fn drops_are_counted() {
+        let listening = bind(&[localhost(0)], workers(1)).unwrap();
+        let listener = &listening.workers[0].0[0];
+        assert_eq!(listener.kernel_drops().unwrap(), 0);
+        let client = UdpSocket::bind(localhost(0)).unwrap();
+        let large = [0; 8192];
+        // The kernel accounts at least what a datagram holds, so this many cannot all fit.
+        let sent = listening.receive_buffer_bytes / large.len() + 1;
+        for _ in 0..sent {
+            client.send_to(&large, listening.addresses[0]).unwrap();
+        }
+        let drops = listener.kernel_drops().unwrap() as usize;
+        assert!(drops > 0 && drops < sent, "{drops} of {sent}");
     }
 }

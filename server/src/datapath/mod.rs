@@ -179,11 +179,13 @@ pub fn choose(choice: IoChoice) -> Result<Io, Error> {
                     source,
                 })
         }
-        IoChoice::Auto => Ok(uring::try_out().map_or_else(fall_back, |()| Io::Uring)),
+        IoChoice::Auto => {
+            Ok(uring::try_out().map_or_else(|reason| fall_back(&reason), |()| Io::Uring))
+        }
     }
 }
 
-fn fall_back(reason: io::Error) -> Io {
+fn fall_back(reason: &io::Error) -> Io {
     tracing::warn!("using recvmmsg and sendmmsg, because io_uring does not work here: {reason}");
     Io::Mmsg
 }

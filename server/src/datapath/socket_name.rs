@@ -64,6 +64,7 @@ impl SocketName {
 
     #[expect(
         clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
         reason = "address families and lengths are small constants"
     )]
     fn set_family(&mut self, family: libc::c_int, length: usize) {

@@ -21,6 +21,7 @@ use self::receive_batch::ReceiveBatch;
 use self::send_batch::SendBatch;
 pub(super) use self::socket_memory::dropped;
 use super::reply_path::Listener;
+use super::waker::RING_BYTES;
 use super::{Counters, Datapath, Handler, ReplyPath, Serve, Waker};
 use crate::socket::{ListenSocket, WorkerSockets};
 
@@ -40,8 +41,6 @@ pub(super) fn run<S: Serve>(
 struct Mmsg {
     sockets: Vec<AsyncFd<ListenSocket>>,
     listeners: Vec<Listener>,
-    waker: Waker,
-    /// Never read: the runtime's epoll reports every write as an edge of its own.
     bell: AsyncFd<Waker>,
     received: ReceiveBatch,
     replies: SendBatch,
@@ -50,6 +49,7 @@ struct Mmsg {
 
 impl Mmsg {
     fn open(sockets: WorkerSockets, waker: Waker) -> io::Result<Self> {
+        waker.sound().set_nonblocking(true)?;
         Ok(Self {
             listeners: (0..).zip(&sockets).map(listener).collect(),
             sockets: sockets
@@ -57,8 +57,7 @@ impl Mmsg {
                 .into_iter()
                 .map(readable)
                 .collect::<io::Result<_>>()?,
-            bell: readable(waker.clone())?,
-            waker,
+            bell: readable(waker)?,
             received: ReceiveBatch::new(),
             replies: SendBatch::new(),
             counters: Counters::default(),
@@ -86,7 +85,7 @@ impl OwnsFile for Waker {}
 
 impl Datapath for Mmsg {
     fn turn(&mut self, handler: &mut impl Handler) -> io::Result<usize> {
-        self.waker.hear();
+        self.bell.get_ref().hear();
         self.flush()?;
         let mut taken = 0;
         for listener in 0..self.sockets.len() {
@@ -114,7 +113,7 @@ impl Datapath for Mmsg {
     fn flush(&mut self) -> io::Result<()> {
         if let Some(listener) = self.replies.listener() {
             let socket = self.sockets[listener].get_ref();
-            self.counters.send_errors += self.replies.send(socket)?;
+            self.counters.send_errors += self.replies.send(socket);
         }
         Ok(())
     }
@@ -193,10 +192,11 @@ impl Mmsg {
     }
 
     fn poll_arrived(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Poll::Ready(rung) = self.bell.poll_read_ready(context) {
-            rung?.clear_ready();
+        while let Poll::Ready(ring) = self.bell.poll_read_ready(context) {
+            let mut room = [0; RING_BYTES as usize];
+            let _ = ring?.try_io(|bell| bell.get_ref().sound().recv(&mut room));
         }
-        if self.waker.has_rung() {
+        if self.bell.get_ref().has_rung() {
             return Poll::Ready(Ok(()));
         }
         for socket in &self.sockets {

@@ -93,7 +93,7 @@ impl SendBatch {
     ///
     /// A refused reply is lost, as if the network had lost it. When the socket's buffer is full, so is every reply
     /// behind it: waiting would keep all other clients waiting.
-    pub(super) fn send(&mut self, socket: &ListenSocket) -> io::Result<u64> {
+    pub(super) fn send(&mut self, socket: &ListenSocket) -> u64 {
         let (mut done, mut refused) = (0, 0);
         while done < self.used {
             match send_from(socket, &mut self.headers[done..self.used]) {
@@ -111,7 +111,7 @@ impl SendBatch {
         }
         self.used = 0;
         self.arena.clear();
-        Ok(refused)
+        refused
     }
 }
 

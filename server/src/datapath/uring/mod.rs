@@ -32,7 +32,7 @@ use self::receive_buffers::{ReceiveBuffers, Taken};
 use self::refusal::refused;
 use self::ring::{Ring, has_ended, queue_full};
 use self::send::SendQueue;
-use self::wakeup::Wakeup;
+use self::wakeup::{WakerWatch, Wakeup};
 use super::{Counters, Datapath, Handler, ReplyPath, Serve, Waker};
 use crate::socket::WorkerSockets;
 
@@ -133,14 +133,13 @@ impl Uring {
 
 /// The ring with all that its entries point to: everything but the waiting.
 struct Lines {
-    // Dropped in this order: the ring lets go of the buffers before they go.
+    // Dropped in this order: the ring lets go of what its entries point to before that goes.
     ring: Ring,
     buffers: ReceiveBuffers,
     sends: SendQueue,
     receives: Vec<Receive>,
     sockets: WorkerSockets,
-    waker: Waker,
-    is_watching_waker: bool,
+    waker_watch: WakerWatch,
     counters: Counters,
 }
 
@@ -160,8 +159,7 @@ impl Lines {
             sends: SendQueue::new(),
             receives,
             sockets,
-            waker,
-            is_watching_waker: false,
+            waker_watch: WakerWatch::new(waker),
             counters: Counters::default(),
         };
         lines.rearm()?;
@@ -170,11 +168,11 @@ impl Lines {
     }
 
     fn has_news(&mut self) -> bool {
-        self.waker.has_rung() || self.ring.has_news()
+        self.waker_watch.waker().has_rung() || self.ring.has_news()
     }
 
     fn turn(&mut self, handler: &mut impl Handler) -> io::Result<usize> {
-        self.waker.hear();
+        self.waker_watch.waker().hear();
         if !self.ring.has_completions() && self.ring.has_news() {
             self.submit()?;
         }
@@ -224,7 +222,7 @@ impl Lines {
                     }
                 }
                 Some(CompletionTag::Send) => self.counters.send_errors += 1,
-                Some(CompletionTag::Wake) => self.is_watching_waker &= !has_ended(&completion),
+                Some(CompletionTag::Wake) => self.waker_watch.is_ended = true,
                 None => {}
             }
         }
@@ -232,7 +230,7 @@ impl Lines {
         Ok(taken)
     }
 
-    /// Queues every multishot operation that has ended again; whether there was one.
+    /// Queues every receive that has ended again; whether there was one.
     fn rearm(&mut self) -> io::Result<bool> {
         let mut is_any = false;
         for receive in self.receives.iter_mut().filter(|receive| receive.is_ended) {
@@ -242,10 +240,11 @@ impl Lines {
             receive.is_ended = false;
             is_any = true;
         }
-        if !self.is_watching_waker {
-            // SAFETY: the entry points to nothing.
-            unsafe { self.ring.push(&wakeup::watch(&self.waker)) }?;
-            self.is_watching_waker = true;
+        if self.waker_watch.is_ended {
+            // SAFETY: the entry points to the watch's boxed room, which nobody else touches and which lives as long as
+            // the ring.
+            unsafe { self.ring.push(&self.waker_watch.entry()) }?;
+            self.waker_watch.is_ended = false;
             is_any = true;
         }
         Ok(is_any)

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use io_uring::types::Fixed;
 use io_uring::{opcode, squeue};
+use pyzor_protocol::MAX_DATAGRAM_BYTES;
 
 use super::completion_tag::CompletionTag;
 use super::receive_buffers::{BUFFER_GROUP, OUT_HEADER_BYTES};
@@ -56,7 +57,7 @@ impl Receive {
                 index,
                 port: socket.address().port(),
             },
-            layout: layout(name_bytes, control_bytes),
+            layout: Box::new(layout(name_bytes, control_bytes)),
             is_ended: true,
         }
     }
@@ -83,19 +84,21 @@ impl Receive {
         let flags = libc::c_int::from_ne_bytes(out[OUT_FLAGS].try_into().ok()?);
         let peer = socket_name::read(name)?;
         let asked = packet_info::asked_address(control);
+        // Where addresses are short, a buffer has room for a little more than is to be read.
+        let bytes = &payload[..payload.len().min(MAX_DATAGRAM_BYTES)];
         Some(Datagram {
             received: Received {
-                bytes: payload,
+                bytes,
                 path: ReplyPath::new(self.listener, peer, asked),
             },
-            is_cut: flags & libc::MSG_TRUNC != 0,
+            is_cut: bytes.len() < payload.len() || flags & libc::MSG_TRUNC != 0,
         })
     }
 }
 
-fn layout(name_bytes: usize, control_bytes: usize) -> Box<libc::msghdr> {
+fn layout(name_bytes: usize, control_bytes: usize) -> libc::msghdr {
     // SAFETY: null pointers and zero lengths are a valid msghdr.
-    let mut layout: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
+    let mut layout: libc::msghdr = unsafe { std::mem::zeroed() };
     #[expect(clippy::cast_possible_truncation, reason = "the size of an address")]
     let name_bytes = name_bytes as libc::socklen_t;
     layout.msg_namelen = name_bytes;

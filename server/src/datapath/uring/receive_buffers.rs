@@ -110,6 +110,10 @@ impl ReceiveBuffers {
     }
 
     /// Returns a buffer to the kernel, which sees it after [`publish`](Self::publish).
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a buffer that was given back must not be read any more"
+    )]
     pub(super) fn give_back(&mut self, taken: Taken) {
         let address = self.buffer(taken.id) as u64;
         let descriptor = self.descriptor(self.tail);

@@ -5,12 +5,17 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
-use super::refusal::refused;
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, cqueue, squeue};
 
+use super::refusal::refused;
+use super::send::SEND_BATCH;
+use crate::socket::MAX_LISTEN_ADDRESSES;
+
 /// Entries between two submissions: a batch of replies, and every receive rearmed.
 const SUBMISSION_ENTRIES: u32 = 256;
+
+const _: () = assert!(SEND_BATCH + MAX_LISTEN_ADDRESSES < SUBMISSION_ENTRIES as usize);
 
 /// Completions that fit before the kernel has to queue them elsewhere: every receive buffer filled, every send of a
 /// batch failed.

@@ -6,15 +6,15 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use io_uring::squeue;
 use io_uring::types::Fd;
+use io_uring::{opcode, squeue};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::completion_tag::CompletionTag;
 use super::ring::Ring;
-use crate::datapath::Waker;
+use crate::datapath::waker::{RING_BYTES, Waker};
 
 /// The runtime's ear at the ring.
 pub(super) struct Wakeup {
@@ -44,11 +44,33 @@ impl Wakeup {
     }
 }
 
-/// The entry that completes whenever `waker` is called.
-pub(super) fn watch(waker: &Waker) -> squeue::Entry {
-    let readable = libc::POLLIN.cast_unsigned().into();
-    io_uring::opcode::PollAdd::new(Fd(waker.as_fd().as_raw_fd()), readable)
-        .multi(true)
-        .build()
-        .user_data(CompletionTag::Wake.encode())
+/// The watch on the worker's waker: a receive that ends when it rings.
+pub(super) struct WakerWatch {
+    waker: Waker,
+    /// Where the kernel puts the ring. Boxed, because it is told where that is.
+    room: Box<[u8; RING_BYTES as usize]>,
+    /// Whether it has to be armed (again).
+    pub(super) is_ended: bool,
+}
+
+impl WakerWatch {
+    pub(super) fn new(waker: Waker) -> Self {
+        Self {
+            waker,
+            room: Box::new([0; RING_BYTES as usize]),
+            is_ended: true,
+        }
+    }
+
+    pub(super) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// The entry that starts it.
+    pub(super) fn entry(&mut self) -> squeue::Entry {
+        let sound = Fd(self.waker.as_raw_fd());
+        opcode::Recv::new(sound, self.room.as_mut_ptr(), RING_BYTES)
+            .build()
+            .user_data(CompletionTag::Wake.encode())
+    }
 }
