@@ -94,7 +94,10 @@ fn preload(flags: &BlastFlags, target: SocketAddr, stop: &StopSignal) -> Result<
             return Err(Error::PreloadRefused(code));
         }
         if work.unacknowledged() == before {
-            return Err(Error::PreloadStuck(before, PRELOAD_PATIENCE.as_secs_f64()));
+            return Err(Error::PreloadStuck {
+                left: before,
+                unavailable: work.unavailable(),
+            });
         }
     }
     Ok(())

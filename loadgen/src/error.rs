@@ -20,9 +20,10 @@ pub(crate) enum Error {
     #[error("the server refuses to be preloaded: it answers {0} to reports")]
     PreloadRefused(u16),
     #[error(
-        "the server did not take the preload: {0} reports unanswered after {1:.1} s without progress"
+        "the preload does not get on: {left} reports are not acknowledged, \
+         {unavailable} were answered 503, the others not at all"
     )]
-    PreloadStuck(u32, f64),
+    PreloadStuck { left: u32, unavailable: u64 },
     #[error("stopped before anything was measured")]
     Stopped,
     #[error("cannot read the CPU time of process {0}: {1}")]

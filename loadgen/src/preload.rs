@@ -26,6 +26,7 @@ pub(crate) struct Preload {
     rest: Template,
     unacknowledged: u32,
     refused: Option<u16>,
+    unavailable: u64,
 }
 
 impl Preload {
@@ -40,6 +41,7 @@ impl Preload {
             rest: template(known % DIGESTS_A_REPORT),
             unacknowledged: known.div_ceil(DIGESTS_A_REPORT),
             refused: None,
+            unavailable: 0,
         }
     }
 
@@ -51,6 +53,11 @@ impl Preload {
     /// The code of a reply that will not get better by asking again.
     pub(crate) fn refused(&self) -> Option<u16> {
         self.refused
+    }
+
+    /// How often the store was said to be unavailable.
+    pub(crate) fn unavailable(&self) -> u64 {
+        self.unavailable
     }
 
     fn next_report(&mut self) -> Option<u32> {
@@ -86,7 +93,11 @@ impl Work for Preload {
     fn answered(&mut self, first: u32, _: Duration, reply: &Reply) {
         match reply.code {
             Some(OK) => self.unacknowledged -= 1,
-            None | Some(UNAVAILABLE) => self.again.push(first),
+            None => self.again.push(first),
+            Some(UNAVAILABLE) => {
+                self.unavailable += 1;
+                self.again.push(first);
+            }
             Some(code) => self.refused = Some(code),
         }
     }
@@ -134,6 +145,7 @@ mod tests {
         preload.answered(10, Duration::ZERO, &answer(503));
         preload.lost(20);
         assert_eq!(preload.unacknowledged(), 2);
+        assert_eq!(preload.unavailable(), 1);
         let (tag, length) = preload.next(Thread::FIRST, &mut datagram).unwrap();
         assert_eq!((tag, reported(&datagram[..length]).len()), (20, 3));
         assert_eq!(preload.next(Thread::FIRST, &mut datagram).unwrap().0, 10);
