@@ -1,0 +1,216 @@
+//! The load generator counts what really happens: against its own echo, and against a server.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::programs::program;
+use crate::harness::{Io, Request, Server, Setup};
+
+/// Long enough for hundreds of answers on a busy machine. Without a warm-up, every request is sent in the window.
+const SHORT: [&str; 4] = ["--warmup", "0", "--duration", "0.5"];
+const IN_FLIGHT: u64 = 256;
+/// By then a run has started to measure.
+const UNDER_WAY: Duration = Duration::from_secs(2);
+
+/// A started `loadgen echo`, killed when dropped.
+struct Echo {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Echo {
+    fn start() -> Self {
+        let mut child = Command::new(program("loadgen"))
+            .arg("echo")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let output = child.stdout.as_mut().unwrap();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        let address = line.strip_prefix("listening on ").expect("its address");
+        let address = address.trim().parse().unwrap();
+        Self { child, address }
+    }
+
+    fn stop(&mut self) -> ExitStatus {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One `loadgen blast`, which must succeed: its JSON.
+fn blast(target: SocketAddr, server: u32, arguments: &[&str]) -> Value {
+    let folder = TempDir::new().unwrap();
+    let json: PathBuf = folder.path().join("result.json");
+    let output = try_blast(&target.to_string(), |command| {
+        command.args(["--server-pid", &server.to_string()]);
+        command.arg("--json").arg(&json).args(SHORT).args(arguments);
+    });
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("ns CPU an answer"), "{text}");
+    serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap()
+}
+
+fn try_blast(target: &str, arguments: impl FnOnce(&mut Command)) -> Output {
+    let mut command = Command::new(program("loadgen"));
+    command.args(["blast", "--target", target]);
+    arguments(&mut command);
+    command.output().unwrap()
+}
+
+fn server_pid(server: &Server) -> u32 {
+    server.pid().as_raw().try_into().unwrap()
+}
+
+/// The results of one operation.
+fn operation<'r>(result: &'r Value, name: &str) -> &'r Value {
+    let operations = result["operations"].as_array().unwrap();
+    let named = |each: &&Value| each["operation"] == name;
+    operations
+        .iter()
+        .find(named)
+        .unwrap_or_else(|| panic!("no {name} in {result}"))
+}
+
+#[test]
+fn every_request_to_the_echo_comes_back() {
+    let mut echo = Echo::start();
+    for ask in ["check", "ping"] {
+        let result = blast(echo.address, echo.child.id(), &["--op", ask]);
+        let asked = operation(&result, ask);
+        assert!(asked["answered"].as_u64() > Some(100), "{result}");
+        assert_eq!(asked["codes"]["none"], asked["answered"]);
+        for trouble in ["lost", "late", "duplicate", "stray", "refused", "unsent"] {
+            assert_eq!(result["losses"][trouble], 0, "{trouble}");
+        }
+        assert!(result["server"]["cpu_ns_per_request"].as_f64() > Some(100.0));
+        let latency = &asked["latency"];
+        let point = |name: &str| latency[name].as_f64().unwrap();
+        assert!(point("p50_us") > 0.0 && point("p50_us") <= point("p99_us"));
+        assert!(point("p99_us") <= point("max_us") && point("max_us") < 1e6);
+    }
+    assert!(echo.stop().success());
+}
+
+#[test]
+fn preloaded_digests_are_found_and_others_are_not() {
+    let server = Server::start(Io::Auto);
+    let common = ["--known", "123", "--preload", "--unknown-share", "0.5"];
+    let result = blast(server.address(), server_pid(&server), &common);
+    let check = operation(&result, "check");
+    let (answered, found) = (check["answered"].as_u64(), check["found"].as_u64());
+    let (answered, found) = (answered.unwrap(), found.unwrap());
+    assert_eq!(check["codes"]["200"], answered);
+    assert_eq!(result["losses"]["lost"], 0);
+    assert!(answered > 100);
+    let share = found.abs_diff(answered - found) * 5;
+    assert!(
+        share < answered,
+        "half are known, but {found} of {answered} were found"
+    );
+}
+
+#[test]
+fn acknowledged_reports_are_those_that_count() {
+    let server = Server::start(Io::Auto);
+    let arguments = ["--op", "report", "--known", "1", "--digests", "2"];
+    let result = blast(server.address(), server_pid(&server), &arguments);
+    let report = operation(&result, "report");
+    assert_eq!(report["codes"]["200"], report["answered"]);
+    // Both digests of each report are the only known one.
+    let known = hex::encode(known_digest(1, 0));
+    let (count, _) = server
+        .client()
+        .ask(&Request::new("check").digest(&known))
+        .counts();
+    let at_least = 2 * report["answered"].as_u64().unwrap();
+    // Those outstanding when the window closed may count, and those without a reply in time.
+    let unanswered = IN_FLIGHT + result["losses"]["lost"].as_u64().unwrap();
+    assert!(
+        (at_least..=at_least + 2 * unanswered).contains(&count),
+        "{count}, {result}"
+    );
+    assert_eq!(count % 2, 0);
+}
+
+/// The documented derivation of known digests, so that others can ask about them.
+fn known_digest(seed: u64, number: u32) -> [u8; 20] {
+    use sha1::{Digest as _, Sha1};
+    let mut hash = Sha1::new();
+    hash.update(b"known");
+    hash.update(seed.to_le_bytes());
+    hash.update(number.to_le_bytes());
+    hash.finalize().into()
+}
+
+#[test]
+fn refusals_are_counted_by_code() {
+    let setup = Setup::new(Io::Auto).file("pyzord.access", "check ping : anonymous : allow\n");
+    let server = setup.start();
+    let arguments = ["--op", "mix", "--report-share", "0.3", "--distinct"];
+    let result = blast(server.address(), server_pid(&server), &arguments);
+    let (check, report) = (operation(&result, "check"), operation(&result, "report"));
+    assert_eq!(check["codes"]["200"], check["answered"]);
+    assert_eq!(report["codes"]["403"], report["answered"]);
+
+    let preload = try_blast(&server.address().to_string(), |command| {
+        command.arg("--preload").args(SHORT);
+    });
+    assert_eq!(preload.status.code(), Some(1));
+    let errors = String::from_utf8(preload.stderr).unwrap();
+    assert!(errors.contains("403"), "{errors}");
+}
+
+#[test]
+fn a_target_that_is_not_there_gets_one_line() {
+    let mut echo = Echo::start();
+    assert!(echo.stop().success());
+    let output = try_blast(&echo.address.to_string(), |_| ());
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let expected = format!("loadgen: {} refuses: nothing listens there\n", echo.address);
+    assert_eq!(errors, expected);
+}
+
+#[test]
+fn an_interrupted_run_reports_what_it_measured() {
+    let echo = Echo::start();
+    let child = Command::new(program("loadgen"))
+        .args(["blast", "--target", &echo.address.to_string()])
+        .args(["--warmup", "0", "--duration", "600"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(UNDER_WAY);
+    kill(
+        Pid::from_raw(child.id().try_into().unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("answered") && text.contains("check"),
+        "{text}"
+    );
+}
