@@ -144,9 +144,7 @@ pub(crate) fn fold(value: &[u8], sink: &mut impl FnMut(&[u8])) {
     if lines.clone().next().is_none() {
         return sink(first);
     }
-    let lines = lines
-        .map(without_single_blank)
-        .filter(|line| !line.is_empty());
+    let lines = lines.map(without_single_blank);
     if !lines
         .clone()
         .all(|line| is_white(line) || is_blank(line[0]))

@@ -302,8 +302,8 @@ fn real_layouts_take_the_fast_way() {
 /// Layouts that look canonical at first.
 #[test]
 fn what_is_nearly_canonical_is_left_to_the_general_reader() {
-    let datagram =
-        "Op: ping\nThread: 7\nPV: 2.1\nTime: 5\nSig: b2c27325a034c581df0c9ef37e4a0d63208a3e7e\n";
+    let datagram = "Op: check\nOp-Digest: 21863f59fadf7bf51fbfa87ff4c61ccd7d3c6903\nThread: 7\nPV: 2.1\n\
+                    Time: 5\nSig: b2c27325a034c581df0c9ef37e4a0d63208a3e7e\n";
     assert!(canonical::read(datagram.as_bytes()).is_some());
     for (from, to) in [
         ("Thread: 7", "Thread: 7 "),
@@ -314,12 +314,19 @@ fn what_is_nearly_canonical_is_left_to_the_general_reader() {
         ("Thread: 7", "thread: 7"),
         ("Thread: 7", "Thread: 7\u{ff}"),
         ("PV: 2.1\n", ""),
+        ("21863f", " 1863f"),
+        ("21863f", "218\r3f"),
+        ("7d3c6903", "7d3c690\r"),
+        ("21863f", "21863f0"),
+        ("b2c2", "\t2c2"),
+        ("b2c2", "b2\r2"),
         ("7e\n", "7e\n\n\n"),
         ("7e\n", "7e\nX: y\n"),
         ("7e\n", "7e\n "),
         ("7e\n", "7e"),
     ] {
         let changed = datagram.replace(from, to);
+        assert_ne!(changed, datagram);
         assert!(canonical::read(changed.as_bytes()).is_none(), "{changed:?}");
         check(changed.as_bytes());
     }
