@@ -48,3 +48,12 @@ mod tidy;
 
 // What a request costs beyond its own work: allocations and system calls, counted.
 mod hot_path;
+
+// Starting and ending: home directory, background and pid file, signals, a second server, the time to the first answer.
+mod startup;
+
+// What USR1 and HUP do: rotated logs, failed reloads; and what the log and the usage log hold.
+mod reload;
+
+// What is refused at start, and in which words; what is ignored with a warning.
+mod config_mistakes;

@@ -35,8 +35,8 @@ pub fn start_child() -> Result<(), Error> {
     let mut command = Command::new(&program);
     command
         .arg0(arguments.next().unwrap_or_else(|| program.into()))
-        .arg(CHILD_FLAG)
         .args(arguments)
+        .arg(CHILD_FLAG)
         .stdin(child_end);
     let child = command
         .spawn()

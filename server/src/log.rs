@@ -12,7 +12,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -37,16 +36,14 @@ const FINISH_AT_MOST: Duration = Duration::from_secs(2);
 const TARGET_PREFIX: &str = "pyzor";
 
 /// The running log.
-pub struct Log {
-    orders: Sender<Order>,
-    thread: JoinHandle<()>,
-}
+pub struct Log(Sender<Order>);
 
 /// What the thread is asked to do.
 enum Order {
     Write(Line),
     Reopen,
-    Finish,
+    /// End, and say so.
+    Finish(Sender<()>),
 }
 
 /// An event, ready to be written.
@@ -76,7 +73,7 @@ impl Log {
             (Some(_), false) => LevelFilter::INFO,
             (None, false) => LevelFilter::OFF,
         };
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || writer.run(&received))
             .map_err(Error::Thread)?;
@@ -86,23 +83,19 @@ impl Log {
             max_level,
             lost,
         });
-        Ok(Self { orders, thread })
+        Ok(Self(orders))
     }
 
     /// Closes the file and opens it again by its name, for rotation.
     pub fn reopen(&self) {
-        let _ = self.orders.send_timeout(Order::Reopen, FINISH_AT_MOST);
+        let _ = self.0.send_timeout(Order::Reopen, FINISH_AT_MOST);
     }
 
     /// Writes what is queued, unless that takes too long.
     pub fn finish(self) {
-        if self
-            .orders
-            .send_timeout(Order::Finish, FINISH_AT_MOST)
-            .is_ok()
-        {
-            let _ = self.thread.join();
-        }
+        let (done, finished) = bounded(1);
+        let _ = self.0.send_timeout(Order::Finish(done), FINISH_AT_MOST);
+        let _ = finished.recv_timeout(FINISH_AT_MOST);
     }
 }
 
@@ -148,7 +141,10 @@ impl Writer {
             match order {
                 Order::Write(line) => self.write(&line),
                 Order::Reopen => self.reopen(),
-                Order::Finish => return,
+                Order::Finish(done) => {
+                    let _ = done.send(());
+                    return;
+                }
             }
         }
     }

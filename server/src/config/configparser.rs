@@ -309,3 +309,140 @@ fn trim(text: &str) -> &str {
 fn trim_end(text: &str) -> &str {
     text.trim_end_matches(is_space)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The value that Python 3.11 reads as option `key` of section `s`, after `[s]` and a line break.
+    const VALUES: [(&str, &str); 29] = [
+        ("key = value", "value"),
+        ("key: value", "value"),
+        ("key=a=b:c", "a=b:c"),
+        ("key : a = b", "a = b"),
+        ("KEY = value", "value"),
+        ("key =", ""),
+        ("key = value # no comment", "value # no comment"),
+        ("key = value ; no comment", "value ; no comment"),
+        ("# comment\n; comment\n  # comment\nkey = value", "value"),
+        ("key = one\n two\n\tthree", "one\ntwo\nthree"),
+        ("key = one\n\n two", "one\n\ntwo"),
+        ("key = one\n\n\nother = x", "one"),
+        ("key = one\n# comment\n two", "one\ntwo"),
+        ("key =\n one\n two", "\none\ntwo"),
+        ("  key = one\n   two", "one\ntwo"),
+        ("  key = one\n  other = two", "one"),
+        ("  other = one\nkey = two", "two"),
+        ("key = one\n [not a section]", "one\n[not a section]"),
+        ("key = one\r\n two\r\n", "one\ntwo"),
+        ("key = one\rother = two", "one"),
+        ("key = 100%%", "100%"),
+        ("a = 1\nkey = %(a)s-%(A)s", "1-1"),
+        ("a = %(b)s\nb = %%\nkey = %(a)s", "%"),
+        (
+            "key = %(d)s\n[DEFAULT]\nd = from the defaults",
+            "from the defaults",
+        ),
+        ("x = 1\n[DEFAULT]\nkey = %(x)s", "1"),
+        ("x = 1\n[DEFAULT]\nx = 2\nkey = %(x)s", "1"),
+        ("[t] trailing\nkey = t\n[DEFAULT] too\nkey = d", "d"),
+        ("a b c = 1\nkey = %(a b c)s", "1"),
+        ("key = \u{a0}\u{1c}value\u{85}", "value"),
+    ];
+
+    fn value(text: &str) -> Result<String, String> {
+        let (file, errors) = ConfigFile::parse(&format!("[s]\n{text}"));
+        let describe = |error: &SyntaxError| format!("{}: {}", error.line, error.message);
+        if let Some(error) = errors.first() {
+            return Err(describe(error));
+        }
+        let value = file.get("s", "Key").expect("there is such a key");
+        value
+            .map(|value| value.text)
+            .map_err(|error| describe(&error))
+    }
+
+    #[test]
+    fn values_are_read_as_python_reads_them() {
+        for (text, expected) in VALUES {
+            assert_eq!(value(text).as_deref(), Ok(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_python_refuses_is_refused_with_its_line() {
+        for (text, expected) in [
+            ("key = 1\nkey = 2", "3: key was set before, in line 2"),
+            ("key = 1\nKEY = 2", "3: KEY was set before, in line 2"),
+            ("key = 1\n[s]", "3: section [s] was there before"),
+            ("key", "2: expected NAME = VALUE, found \"key\""),
+            ("= 1", "2: expected a name before \"= 1\""),
+            ("[]", "2: expected NAME = VALUE, found \"[]\""),
+            (
+                "key = 5%",
+                "2: a percent sign is written %%, a reference %(name)s",
+            ),
+            (
+                "key = %s",
+                "2: a percent sign is written %%, a reference %(name)s",
+            ),
+            ("key = %(a", "2: a reference is written %(name)s"),
+            ("key = %(a)", "2: a reference is written %(name)s"),
+            ("key = %()s", "2: a reference is written %(name)s"),
+            (
+                "key = %(a)s",
+                "2: %(a)s refers to an option that is not there",
+            ),
+            ("key = %(key)s", "2: references are nested too deep"),
+        ] {
+            assert_eq!(value(text), Err(expected.to_owned()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_error_is_reported() {
+        let (_, errors) = ConfigFile::parse("outside = 1\n[s]\nx\nkey = 1\ny\nkey = 2\n[s]\n");
+        let lines: Vec<_> = errors.iter().map(|error| error.line).collect();
+        assert_eq!(lines, [1, 3, 5, 6, 7]);
+        assert_eq!(
+            errors[0].message,
+            "expected a section header like [server], found \"outside = 1\""
+        );
+    }
+
+    #[test]
+    fn options_are_listed_as_written_and_without_the_defaults() {
+        let (file, _) =
+            ConfigFile::parse("[DEFAULT]\nd = 1\n[s]\nOne = 1\n\ntwo = 2\n[t]\nthree = 3");
+        assert_eq!(
+            file.options("s").collect::<Vec<_>>(),
+            [("One", 4), ("two", 6)]
+        );
+        assert_eq!(file.options("none").count(), 0);
+        assert!(file.get("s", "d").is_some());
+        assert!(file.get("s", "three").is_none());
+        assert!(file.get("none", "d").is_none());
+    }
+
+    /// Each level refers twice to the next: Python would take 2^10 steps for ten levels, and hangs with longer lines.
+    #[test]
+    fn expansion_is_bounded() {
+        use std::fmt::Write;
+        let mut text = "key = %(a1)s".to_owned();
+        for level in 1..9 {
+            let reference = format!("%(a{})s", level + 1);
+            write!(text, "\na{level} = {}", reference.repeat(20)).unwrap();
+        }
+        text.push_str("\na9 = x");
+        assert_eq!(
+            value(&text),
+            Err("2: the value has too many references".to_owned())
+        );
+        let long = "x".repeat(10_000);
+        let text = format!("key = {}\na = {long}", "%(a)s".repeat(100));
+        assert_eq!(
+            value(&text),
+            Err("2: the value has too many references".to_owned())
+        );
+    }
+}

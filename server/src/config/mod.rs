@@ -133,7 +133,7 @@ impl Config {
                 ..config
             })
         } else {
-            Err(Error::Config(settings.problems))
+            Err(Error::Config(settings.problems.sorted()))
         }
     }
 }
@@ -331,5 +331,175 @@ fn reason_to_ignore(name: &str) -> Option<&'static str> {
         Some("this server reports errors to its log alone")
     } else {
         Some("there is no such key")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Loads what `file` and the command line say together. The home directory stays as long as the first part.
+    fn load(file: &str, typed: &[&str]) -> (TempDir, Result<Config, String>) {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join(CONFIG_FILE), file).unwrap();
+        let name = home.path().to_str().unwrap().to_owned();
+        let flags = Flags::parse_from(["pyzord", "--homedir", &name].iter().chain(typed));
+        let loaded = Config::load(&flags).map_err(|error| error.to_string().replace(&name, "HOME"));
+        (home, loaded)
+    }
+
+    fn config(file: &str, typed: &[&str]) -> (TempDir, Config) {
+        let (home, config) = load(file, typed);
+        (home, config.unwrap())
+    }
+
+    #[test]
+    fn everything_has_a_default() {
+        let (home, config) = config("", &[]);
+        let in_home = |name: &str| home.path().join(name);
+        assert_eq!(config.home, home.path());
+        assert_eq!(config.listen, ["0.0.0.0:24441".parse().unwrap()]);
+        assert_eq!(config.digest_db, in_home("pyzord.redb"));
+        assert_eq!(config.cleanup_age, CleanupAge::from_seconds(10_368_000));
+        assert_eq!(config.passwd_file, Some(in_home("pyzord.passwd")));
+        assert_eq!(config.access_file, Some(in_home("pyzord.access")));
+        assert_eq!(config.pid_file, Some(in_home("pyzord.pid")));
+        assert_eq!((config.log_file, config.usage_log_file), (None, None));
+        assert_eq!((config.debug, config.nice), (false, 0));
+        assert_eq!(config.workers, cpus::default_workers());
+        assert_eq!(config.io, IoChoice::Auto);
+        assert_eq!(config.durability, Durability::Group);
+        assert!(config.warnings.is_empty());
+    }
+
+    #[test]
+    fn the_command_line_beats_the_file() {
+        let file = "[server]\nPort = 1\nLogFile = a\nWorkers = 3\nIo = mmsg\nHotSetMemory = 1G\n";
+        let (home, config) = config(
+            file,
+            &["-p", "2", "--log-file", "b", "--durability", "relaxed"],
+        );
+        assert_eq!(config.listen, ["0.0.0.0:2".parse().unwrap()]);
+        assert_eq!(config.log_file, Some(home.path().join("b")));
+        assert_eq!(config.workers.get(), 3);
+        assert_eq!(config.io, IoChoice::Mmsg);
+        assert_eq!(config.durability, Durability::Relaxed);
+        assert_eq!(config.hot_set_bytes, 1 << 30);
+    }
+
+    #[test]
+    fn file_names_are_relative_to_the_home_directory() {
+        let file = "[server]\nPasswdFile =\nAccessFile = /etc/access\nLogFile = ~/log\nUsageLogFile = ./x/usage\n";
+        let (home, config) = config(file, &[]);
+        let user_home = PathBuf::from(std::env::var_os("HOME").unwrap());
+        assert_eq!(config.passwd_file, None);
+        assert_eq!(config.access_file, Some("/etc/access".into()));
+        assert_eq!(config.log_file, Some(user_home.join("log")));
+        assert_eq!(config.usage_log_file, Some(home.path().join("x/usage")));
+    }
+
+    #[test]
+    fn a_file_without_our_section_and_no_file_at_all_say_nothing() {
+        let (home, other) = config("[client]\nTimeout = 5\nNonsense = 1\nPort = x\n", &[]);
+        assert!(other.warnings.is_empty());
+        fs::remove_file(home.path().join(CONFIG_FILE)).unwrap();
+        let flags = Flags {
+            homedir: Some(home.path().to_str().unwrap().to_owned()),
+            ..Flags::default()
+        };
+        assert!(Config::load(&flags).is_ok());
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let file = "[server]\nPort = abc\nCleanupAge: -1\nnonsense\nlistenaddress = 1.2.3.4:5\nWorkers = %(x)s\n\
+                    Engine = dbm\nHotSetMemory = 5 MB\nForwardClientHomeDir = /x\n";
+        let (_home, loaded) = load(
+            file,
+            &["--nice", "99", "--io", "epoll", "--durability", "never"],
+        );
+        assert_eq!(
+            loaded.unwrap_err(),
+            "HOME/config:2: Port = abc: expected a port number up to 65535\n\
+             HOME/config:3: CleanupAge = -1: expected a number of seconds, 0 for never\n\
+             HOME/config:4: expected NAME = VALUE, found \"nonsense\"\n\
+             HOME/config:5: ListenAddress = 1.2.3.4:5: expected IP addresses or host names (without a port); \
+             \"1.2.3.4:5\" is neither\n\
+             HOME/config:6: %(x)s refers to an option that is not there\n\
+             HOME/config:7: Engine = dbm: expected one of redb, gdbm, mysql, redis\n\
+             HOME/config:8: HotSetMemory = 5 MB: expected a memory size of at least 1M, such as 512M or 4G\n\
+             HOME/config:9: ForwardClientHomeDir = /x: expected nothing: this server does not forward yet; remove it \
+             to start without\n\
+             --nice 99: expected a nice level from -20 to 19\n\
+             --io epoll: expected one of auto, uring, mmsg\n\
+             --durability never: expected one of group, relaxed"
+        );
+    }
+
+    #[test]
+    fn what_is_ignored_is_warned_of_once() {
+        let file = "[DEFAULT]\nplace = /var/log\n[server]\nthreads = true\nPortt = 1\nSentryDSN = https://secret@host\n\
+                    LogFile = %(place)s/log\n";
+        let (_home, config) = config(file, &["--max-threads", "5", "--gevent=true"]);
+        let place = config.home.join(CONFIG_FILE);
+        let place = place.display();
+        assert_eq!(
+            config.warnings,
+            [
+                format!(
+                    "{place}:4: Threads is ignored: Workers decides how many threads answer requests"
+                ),
+                "--max-threads is ignored: Workers decides how many threads answer requests"
+                    .to_owned(),
+                "--gevent is ignored: Workers decides how many threads answer requests".to_owned(),
+                format!("{place}:5: Portt is ignored: there is no such key"),
+                format!(
+                    "{place}:6: SentryDSN is ignored: this server reports errors to its log alone"
+                ),
+            ]
+        );
+        assert_eq!(config.log_file, Some("/var/log/log".into()));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_refuses_the_start() {
+        let (home, _) = load("", &[]);
+        let path = home.path().join(CONFIG_FILE);
+        let flags = Flags {
+            homedir: Some(home.path().to_str().unwrap().to_owned()),
+            ..Flags::default()
+        };
+        fs::write(&path, b"[server]\nLogFile = \xff\n").unwrap();
+        assert!(Config::load(&flags).is_err());
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let error = Config::load(&flags).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("cannot read {}: ", path.display())),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_output_of_a_detached_server_is_relative_to_the_working_directory() {
+        let detach = |name: &str| {
+            let flags = Flags {
+                detach: Some(name.to_owned()),
+                ..Flags::default()
+            };
+            detach_file(&flags).unwrap()
+        };
+        assert_eq!(detach("/x/y"), Some("/x/y".into()));
+        assert_eq!(
+            detach("y"),
+            Some(std::env::current_dir().unwrap().join("y"))
+        );
+        assert_eq!(detach(""), None);
+        assert_eq!(detach_file(&Flags::default()).unwrap(), None);
     }
 }

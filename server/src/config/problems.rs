@@ -44,7 +44,7 @@ pub enum Problem {
     Other(String),
 }
 
-/// All problems of one configuration, in the order of the settings.
+/// All problems of one configuration.
 #[derive(Debug, Default)]
 pub struct Problems(Vec<Problem>);
 
@@ -54,9 +54,30 @@ impl Problems {
         self.0.push(problem);
     }
 
+    /// In the order of the file's lines; what is not in the file comes last.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        self.0
+            .sort_by_key(|problem| problem.line().unwrap_or(usize::MAX));
+        self
+    }
+
     /// Whether the configuration can be used.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl Problem {
+    fn line(&self) -> Option<usize> {
+        match self {
+            Self::Value {
+                origin: Origin::File { line, .. },
+                ..
+            }
+            | Self::Syntax { line, .. } => Some(*line),
+            Self::Value { .. } | Self::Other(_) => None,
+        }
     }
 }
 

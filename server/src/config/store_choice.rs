@@ -213,3 +213,187 @@ fn quoted(path: &Path) -> String {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use pyzor_storage::redb_engine::RedbOptions;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Store and warning, or problem.
+    type Outcome = Result<(String, Option<String>), String>;
+
+    /// A home directory, and what its configuration file says about the store.
+    struct Home(TempDir);
+
+    impl Home {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn with_gdbm_file(self, name: &str) -> Self {
+            fs::write(self.0.path().join(name), "digests").unwrap();
+            self
+        }
+
+        fn with_store(self, name: &str) -> Self {
+            let directory = self.0.path().join(name);
+            let clock = std::sync::Arc::new(pyzor_storage::redb_engine::SystemClock);
+            RedbEngine::open(&directory, RedbOptions::default(), clock)
+                .unwrap()
+                .close();
+            self
+        }
+
+        fn path(&self) -> &Path {
+            self.0.path()
+        }
+
+        fn written(&self, key: &'static str, line: usize, value: &str) -> Written {
+            Written {
+                origin: Origin::File {
+                    path: self.path().join("config"),
+                    line,
+                    key,
+                },
+                value: value.to_owned(),
+            }
+        }
+
+        /// The outcome, with `HOME` for the home directory in every text.
+        fn choose(&self, engine: Option<Engine>, digest_db: Option<&str>) -> Outcome {
+            let engine = engine.map(|engine| (engine, self.written("Engine", 2, "").origin));
+            let digest_db = digest_db.map(|value| self.written("DigestDB", 3, value));
+            let place = |text: String| text.replace(self.path().to_str().unwrap(), "HOME");
+            choose(self.path(), &self.path().join("config"), engine, digest_db)
+                .map(|choice| {
+                    (
+                        place(choice.directory.display().to_string()),
+                        choice.warning.map(place),
+                    )
+                })
+                .map_err(place)
+        }
+    }
+
+    #[track_caller]
+    fn assert_starts_on(store: &str, outcome: &Outcome) {
+        assert_eq!(*outcome, Ok((store.to_owned(), None)));
+    }
+
+    const IMPORT: &str =
+        "pyzor-migrate --se gdbm --sd HOME/pyzord.db --de redb --dd HOME/pyzord.redb";
+
+    #[test]
+    fn a_fresh_home_starts_empty() {
+        assert_starts_on("HOME/pyzord.redb", &Home::new().choose(None, None));
+        assert_starts_on("HOME/pyzord.redb", &Home::new().choose(None, Some("")));
+        assert_starts_on("HOME/x/y", &Home::new().choose(None, Some("x/y")));
+        assert_starts_on("/x", &Home::new().choose(Some(Engine::Redb), Some("/x")));
+    }
+
+    #[test]
+    fn a_python_servers_digests_are_not_passed_over() {
+        let home = Home::new().with_gdbm_file("pyzord.db");
+        for digest_db in [None, Some("pyzord.db"), Some("pyzord.redb")] {
+            let problem = home.choose(None, digest_db).unwrap_err();
+            assert!(
+                problem.contains("HOME/pyzord.db holds the digests of a Python server"),
+                "{problem}"
+            );
+            assert!(problem.contains(IMPORT), "{problem}");
+            assert!(
+                problem.contains("write \"Engine = redb\" into section [server] of HOME/config"),
+                "{problem}"
+            );
+        }
+        let elsewhere = Home::new().with_gdbm_file("my digests");
+        let problem = elsewhere.choose(None, Some("my digests")).unwrap_err();
+        assert!(
+            problem.contains("--sd 'HOME/my digests' --de redb --dd 'HOME/my digests.redb'"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn after_the_import_the_old_configuration_goes_on_working() {
+        let home = Home::new()
+            .with_gdbm_file("pyzord.db")
+            .with_store("pyzord.redb");
+        assert_starts_on("HOME/pyzord.redb", &home.choose(None, None));
+        let (store, warning) = home.choose(None, Some("pyzord.db")).unwrap();
+        assert_eq!(store, "HOME/pyzord.redb");
+        assert_eq!(
+            warning.as_deref(),
+            Some(
+                "HOME/config:3: DigestDB names a file of the Python server; digests are kept in HOME/pyzord.redb instead"
+            )
+        );
+    }
+
+    #[test]
+    fn redb_written_out_starts_empty_beside_the_old_file() {
+        let home = Home::new().with_gdbm_file("pyzord.db");
+        assert_starts_on("HOME/pyzord.redb", &home.choose(Some(Engine::Redb), None));
+        let (store, warning) = home.choose(Some(Engine::Redb), Some("pyzord.db")).unwrap();
+        assert_eq!(store, "HOME/pyzord.redb");
+        assert!(warning.is_some());
+    }
+
+    #[test]
+    fn gdbm_is_refused_with_the_way_to_ours() {
+        let home = Home::new().with_gdbm_file("pyzord.db");
+        let problem = home
+            .choose(Some(Engine::Gdbm), Some("pyzord.db"))
+            .unwrap_err();
+        assert!(
+            problem.starts_with("HOME/config:2: Engine = gdbm: "),
+            "{problem}"
+        );
+        assert!(problem.contains(IMPORT), "{problem}");
+        assert!(
+            problem.ends_with("Then change line 2 of HOME/config to \"Engine = redb\"."),
+            "{problem}"
+        );
+        let imported = home.with_store("pyzord.redb");
+        assert_eq!(
+            imported
+                .choose(Some(Engine::Gdbm), Some("pyzord.db"))
+                .unwrap_err(),
+            "HOME/config:2: Engine = gdbm: the digests are served from HOME/pyzord.redb; \
+             change line 2 of HOME/config to \"Engine = redb\""
+        );
+        let nothing = Home::new().choose(Some(Engine::Gdbm), None).unwrap_err();
+        assert!(!nothing.contains("pyzor-migrate"), "{nothing}");
+    }
+
+    #[test]
+    fn database_servers_are_refused_and_their_passwords_kept() {
+        let dsn = "localhost,pyzor,secret,pyzor,public";
+        for (engine, name) in [
+            (Some(Engine::Mysql), "mysql"),
+            (Some(Engine::Redis), "redis"),
+            (None, ""),
+        ] {
+            let problem = Home::new().choose(engine, Some(dsn)).unwrap_err();
+            assert!(problem.contains(name), "{problem}");
+            assert!(problem.contains("\"Engine = redb\""), "{problem}");
+            assert!(!problem.contains("secret"), "{problem}");
+        }
+        let (store, warning) = Home::new().choose(Some(Engine::Redb), Some(dsn)).unwrap();
+        assert_eq!(store, "HOME/pyzord.redb");
+        assert!(!warning.unwrap().contains("secret"));
+    }
+
+    #[test]
+    fn paths_are_quoted_for_the_shell() {
+        assert_eq!(
+            quoted(Path::new("/etc/pyzor/pyzord.db")),
+            "/etc/pyzor/pyzord.db"
+        );
+        assert_eq!(quoted(Path::new("/my home/it's")), r"'/my home/it'\''s'");
+    }
+}
