@@ -1,0 +1,19 @@
+#!/bin/bash
+# Fuzzes every target, or those named, for so many seconds each: tests/fuzz/run.sh 60 [target …]
+# Needs cargo-fuzz and the nightly toolchain.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+seconds=${1:?usage: run.sh SECONDS [TARGET …]}
+shift
+targets=("$@")
+if [[ ${#targets[@]} -eq 0 ]]; then
+    mapfile -t targets < <(cargo +nightly fuzz list --fuzz-dir . | grep -vx seeds)
+fi
+
+cargo run --quiet --bin seeds
+for target in "${targets[@]}"; do
+    echo "== $target"
+    cargo +nightly fuzz run --fuzz-dir . "$target" -- \
+        -max_total_time="$seconds" -max_len=65536 -timeout=10 -rss_limit_mb=4096 -print_final_stats=1
+done
