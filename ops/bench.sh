@@ -11,7 +11,7 @@ readonly all_scenarios=(
     hot-check-wildcard unknown-check-wildcard ping-wildcard
     hot-check-usage-log hot-check-mmsg
     report-zipf report-distinct
-    tokio-uring two-workers
+    ring-alone tokio-uring two-workers
 )
 
 usage() {
@@ -58,9 +58,12 @@ define() {
     report-distinct)
         ask=(--op report --distinct) preload=no
         about="durable reports, every digest different" ;;
+    ring-alone)
+        subject=(example hosted_ring_echo) preload=no
+        about="an echo of 84 bytes on pyzord's datapath" ;;
     tokio-uring)
-        base=(tokio_uring_echo) base_ask=(--op ping) ask=(--op ping) preload=no
-        about="pings; the base is an echo on tokio_uring's own UdpSocket" ;;
+        base=(example tokio_uring_echo) subject=(example hosted_ring_echo) preload=no
+        about="two echoes of 84 bytes: the base on tokio_uring's own UdpSocket, the subject on pyzord's datapath" ;;
     two-workers)
         base=("${given[@]}") subject=(pyzord 127.0.0.1 --workers 2)
         base_ask=(--op check --sockets 64) ask=("${base_ask[@]}")
@@ -79,10 +82,11 @@ echo_server() {
     server_address=$(printed_address "$scratch/echo.log")
 }
 
-tokio_uring_echo() {
-    taskset -c "$server_core" "$bin/examples/tokio_uring_echo" >"$scratch/tokio-uring.log" 2>&1 &
-    started "$scratch/tokio-uring.log"
-    server_address=$(printed_address "$scratch/tokio-uring.log")
+# example NAME: one of server/examples
+example() {
+    taskset -c "$server_core" "$bin/examples/$1" 127.0.0.1:0 >"$scratch/$1.log" 2>&1 &
+    started "$scratch/$1.log"
+    server_address=$(printed_address "$scratch/$1.log")
 }
 
 # pyzord ADDRESS --workers N [ARGUMENT...]
@@ -102,12 +106,12 @@ started() {
     pids+=("$server_pid")
 }
 
-# The address in "listening on ADDRESS", once it is printed.
+# The address in "listening on ADDRESS …", once it is printed.
 printed_address() {
     local attempt
     for ((attempt = 0; attempt < 100; attempt++)); do
         if grep -q '^listening on ' "$1"; then
-            sed -n 's/^listening on //p' "$1"
+            awk '/^listening on / { print $3 }' "$1"
             return
         fi
         sleep 0.05
