@@ -4,14 +4,14 @@
 //! A reload that goes wrong changes nothing: a file that cannot be read or has vanished must neither lock everybody out
 //! nor let everybody in.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use pyzor_protocol::{AccessList, Accounts, LineProblem};
 
+use crate::bounded_read::read_at_most;
 use crate::error::Error;
 
 /// Bytes of either file that we read at most; a million accounts fit.
@@ -110,23 +110,11 @@ fn read(path: Option<&Path>, must_be_there: bool) -> Result<Option<Content<'_>>,
     let Some(path) = path else {
         return Ok(None);
     };
-    match read_whole(path) {
+    match read_at_most(path, MAX_FILE_BYTES) {
         Ok(content) => Ok(Some((path, content))),
         Err(error) if error.kind() == ErrorKind::NotFound && !must_be_there => Ok(None),
         Err(error) => Err(Error::file("read", path)(error)),
     }
-}
-
-fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    // One byte more tells a file that is too long from one that just fits.
-    File::open(path)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut content)?;
-    if content.len() as u64 > MAX_FILE_BYTES {
-        return Err(ErrorKind::FileTooLarge.into());
-    }
-    Ok(content)
 }
 
 fn accounts(passwd: Option<Content<'_>>) -> Accounts {

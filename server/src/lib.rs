@@ -28,6 +28,7 @@
 //! `unsafe` lives in `datapath/uring` and `datapath/mmsg` only.
 
 pub mod access_files;
+mod bounded_read;
 pub mod config;
 pub mod cpus;
 pub mod detach;

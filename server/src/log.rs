@@ -99,6 +99,15 @@ impl Log {
     }
 }
 
+/// Added to the nice level of threads that write logs: a worker that answers comes first.
+const WRITER_NICE: i32 = 5;
+
+/// Lowers the priority of the calling thread below that of the workers.
+pub(crate) fn yield_to_workers() {
+    // A thread may always be nicer; if not, it writes at a worker's priority.
+    let _ = rustix::process::nice(WRITER_NICE);
+}
+
 /// A file that grows at its end, and can be opened again after somebody moved it away.
 pub(crate) struct LogFile {
     path: PathBuf,
@@ -137,6 +146,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, orders: &Receiver<Order>) {
+        yield_to_workers();
         while let Ok(order) = orders.recv() {
             match order {
                 Order::Write(line) => self.write(&line),

@@ -1,7 +1,7 @@
 //! The order of starting and stopping.
 //!
 //! Starting: permissions of new files, the way into the background, the configuration, signals, the nice level, the
-//! log, the access files, the store (its lock keeps a second server out), the sockets, the workers, the pid file.
+//! log, the access files, the store (its lock keeps a second server out), the sockets, the pid file, the workers.
 //! Stopping is the reverse. Nothing slow comes before the sockets but opening the store.
 
 use std::path::Path;
@@ -143,12 +143,13 @@ impl Parts {
         let access = Arc::new(access);
         let engine = Arc::new(open_store(config)?);
         let listening = socket::bind(&config.listen, config.workers)?;
+        let pid_file = pid_file.map(PidFile::write).transpose()?;
         let metrics = Metrics::new(config.workers.get());
         let (usage_log, worker_logs) = open_usage_log(config, &metrics)?;
         let store: Arc<dyn Engine> = Arc::clone(&engine) as _;
         let workers = spawn_workers(config, listening, worker_logs, &metrics, &access, &store)?;
         Ok(Self {
-            pid_file: pid_file.map(PidFile::write).transpose()?,
+            pid_file,
             workers,
             usage_log,
             engine,

@@ -18,7 +18,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use pyzor_protocol::{Digest, Operation, Refusal};
 
 use crate::error::Error;
-use crate::log::LogFile;
+use crate::log::{LogFile, yield_to_workers};
 use crate::log_line::{Level, LineStart};
 use crate::metrics::{Counter, Metrics, WorkerMetrics};
 
@@ -150,7 +150,8 @@ impl UsageLog {
     /// Logs a request that was carried out.
     pub fn request(&mut self, at: SystemTime, entry: &UsageEntry) {
         let continued = entry.rest.chunks(DIGESTS_PER_ITEM);
-        if !self.has_room_for(1 + continued.len()) {
+        if continued.len() > 0 && self.room() < 1 + continued.len() {
+            self.count_loss();
             return;
         }
         self.push(Item::Request {
@@ -170,27 +171,25 @@ impl UsageLog {
 
     /// Logs a refusal.
     pub fn refusal(&mut self, at: SystemTime, refusal: Refusal) {
-        if self.has_room_for(1) {
-            self.push(Item::Refusal { at, refusal });
-        }
+        self.push(Item::Refusal { at, refusal });
     }
 
     /// Does nothing: every line is handed over at once. Goes when the worker no longer calls it.
     pub fn flush(&mut self) {}
 
-    /// Whether so many items fit; if not, a request is counted as missing. Only this end adds items, so the room
-    /// cannot vanish.
-    fn has_room_for(&self, items: usize) -> bool {
-        let fits = self.queue.len() + items <= MAX_QUEUED_ITEMS;
-        if !fits {
-            self.metrics.add(Counter::UsageLinesLost, 1);
-        }
-        fits
+    /// Items that fit. Only this end adds any, so the room cannot vanish.
+    fn room(&self) -> usize {
+        MAX_QUEUED_ITEMS - self.queue.len()
     }
 
     fn push(&self, item: Item) {
-        // There is room. The thread is gone only when the process is about to be.
-        let _ = self.queue.try_send(item);
+        if self.queue.try_send(item).is_err() {
+            self.count_loss();
+        }
+    }
+
+    fn count_loss(&self) {
+        self.metrics.add(Counter::UsageLinesLost, 1);
     }
 }
 
@@ -216,6 +215,7 @@ impl Writer {
     }
 
     fn run(mut self, orders: &Orders) {
+        yield_to_workers();
         loop {
             // Read before the queues, so that what was logged before the order is written.
             let finish = orders.finish.load(Ordering::Acquire);

@@ -41,7 +41,7 @@ struct Entry {
     value_lines: Vec<String>,
 }
 
-/// A line that cannot be read, or cannot be meant.
+/// A line that cannot be read, or cannot be meant. Lines are not quoted, because a password may be in one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SyntaxError {
     /// Counted from 1.
@@ -140,10 +140,7 @@ impl Reader {
         self.indent = indent;
         match (header(content), &self.section) {
             (Some(name), _) => self.begin_section(number, name),
-            (None, None) => self.error(
-                number,
-                format!("expected a section header like [server], found {content:?}"),
-            ),
+            (None, None) => self.error(number, "expected a section header such as [server]"),
             (None, Some(_)) => self.begin_option(number, content),
         }
     }
@@ -174,12 +171,12 @@ impl Reader {
 
     fn begin_option(&mut self, number: usize, content: &str) {
         let Some((name, value)) = content.split_once(DELIMITERS) else {
-            self.error(number, format!("expected NAME = VALUE, found {content:?}"));
+            self.error(number, "expected NAME = VALUE");
             return;
         };
         let name = trim(name);
         if name.is_empty() {
-            self.error(number, format!("expected a name before {content:?}"));
+            self.error(number, "expected NAME = VALUE");
             return;
         }
         let entry = Entry {
@@ -207,7 +204,8 @@ impl Reader {
         }
     }
 
-    fn error(&mut self, line: usize, message: String) {
+    fn error(&mut self, line: usize, message: impl Into<String>) {
+        let message = message.into();
         self.errors.push(SyntaxError { line, message });
     }
 }
@@ -375,9 +373,9 @@ mod tests {
             ("key = 1\nkey = 2", "3: key was set before, in line 2"),
             ("key = 1\nKEY = 2", "3: KEY was set before, in line 2"),
             ("key = 1\n[s]", "3: section [s] was there before"),
-            ("key", "2: expected NAME = VALUE, found \"key\""),
-            ("= 1", "2: expected a name before \"= 1\""),
-            ("[]", "2: expected NAME = VALUE, found \"[]\""),
+            ("key", "2: expected NAME = VALUE"),
+            ("= 1", "2: expected NAME = VALUE"),
+            ("[]", "2: expected NAME = VALUE"),
             (
                 "key = 5%",
                 "2: a percent sign is written %%, a reference %(name)s",
@@ -406,7 +404,7 @@ mod tests {
         assert_eq!(lines, [1, 3, 5, 6, 7]);
         assert_eq!(
             errors[0].message,
-            "expected a section header like [server], found \"outside = 1\""
+            "expected a section header such as [server]"
         );
     }
 

@@ -6,6 +6,7 @@
 //! | file | job |
 //! | --- | --- |
 //! | `configparser` | the file's syntax, which is Python's |
+//! | `settings` | both sources merged, problems collected |
 //! | `keys` | every setting's name in the file and on the command line |
 //! | `values` | what each kind of value means |
 //! | `home` | the home directory, `~`, relative names |
@@ -16,27 +17,25 @@ mod configparser;
 mod home;
 mod keys;
 mod problems;
+mod settings;
 mod store_choice;
 mod values;
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf, absolute};
+use std::string::FromUtf8Error;
 
-use pyzor_protocol::DEFAULT_PORT;
 use pyzor_storage::CleanupAge;
-use pyzor_storage::redb_engine::{Durability, RedbOptions};
+use pyzor_storage::redb_engine::Durability;
 
 pub use problems::{Origin, Problem, Problems};
 
-use crate::cpus;
+use crate::bounded_read::read_at_most;
 use crate::error::Error;
 use crate::flags::Flags;
-use configparser::ConfigFile;
-use keys::Key;
-use values::Parsed;
+use settings::Settings;
 
 /// Everything the server is started with. All paths are absolute.
 #[derive(Clone, Debug)]
@@ -100,9 +99,6 @@ enum Engine {
 /// The configuration file in the home directory.
 const CONFIG_FILE: &str = "config";
 
-/// The section of the file that is ours; a client has its own in the same file.
-const SECTION: &str = "server";
-
 /// Bytes of a configuration file that we read at most.
 const MAX_CONFIG_BYTES: u64 = 256 * 1024;
 
@@ -115,26 +111,8 @@ impl Config {
         let home = home::locate(flags.homedir.as_deref())?;
         home::create(&home)?;
         let path = home.join(CONFIG_FILE);
-        let (file, errors) = ConfigFile::parse(&read(&path)?);
-        let mut settings = Settings {
-            flags,
-            home: &home,
-            file,
-            problems: Problems::default(),
-            warnings: Vec::new(),
-            path,
-        };
-        settings.report_syntax(errors);
-        settings.warn_of_ignored_keys();
-        let config = settings.config();
-        if settings.problems.is_empty() {
-            Ok(Self {
-                warnings: settings.warnings,
-                ..config
-            })
-        } else {
-            Err(Error::Config(settings.problems.sorted()))
-        }
+        let text = read(&path)?;
+        Settings::new(flags, &home, &path, &text).into_config()
     }
 }
 
@@ -152,186 +130,22 @@ pub fn detach_file(flags: &Flags) -> Result<Option<PathBuf>, Error> {
 
 /// The file's text; a file that is not there says nothing.
 fn read(path: &Path) -> Result<String, Error> {
-    let mut text = String::new();
-    match File::open(path) {
-        Ok(file) => {
-            file.take(MAX_CONFIG_BYTES)
-                .read_to_string(&mut text)
-                .map_err(Error::file("read", path))?;
-            Ok(text)
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(text),
+    match read_at_most(path, MAX_CONFIG_BYTES) {
+        Ok(content) => String::from_utf8(content).map_err(|error| not_utf8(path, &error)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(Error::file("read", path)(error)),
     }
 }
 
-/// Both sources, and what was found wrong with them so far.
-struct Settings<'a> {
-    flags: &'a Flags,
-    home: &'a Path,
-    file: ConfigFile,
-    path: PathBuf,
-    problems: Problems,
-    warnings: Vec<String>,
-}
-
-/// What was written for one setting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Written {
-    origin: Origin,
-    value: String,
-}
-
-impl Settings<'_> {
-    fn config(&mut self) -> Config {
-        self.refuse_forwarding();
-        let port = self.value(&keys::PORT, DEFAULT_PORT, values::port);
-        let everywhere = values::listen("", port).unwrap_or_default();
-        let store = RedbOptions::default();
-        Config {
-            home: self.home.to_owned(),
-            listen: self.value(&keys::LISTEN_ADDRESS, everywhere, |text| {
-                values::listen(text, port)
-            }),
-            digest_db: self.store(),
-            cleanup_age: self.value(&keys::CLEANUP_AGE, store.cleanup_age, values::cleanup_age),
-            passwd_file: self.path(&keys::PASSWD_FILE, Some("pyzord.passwd")),
-            access_file: self.path(&keys::ACCESS_FILE, Some("pyzord.access")),
-            log_file: self.path(&keys::LOG_FILE, None),
-            usage_log_file: self.path(&keys::USAGE_LOG_FILE, None),
-            pid_file: self.path(&keys::PID_FILE, Some("pyzord.pid")),
-            debug: self.flags.debug,
-            nice: self.value(&keys::NICE, 0, values::nice),
-            workers: self.value(&keys::WORKERS, cpus::default_workers(), values::workers),
-            io: self.value(&keys::IO, IoChoice::Auto, values::io),
-            durability: self.value(&keys::DURABILITY, store.durability, values::durability),
-            hot_set_bytes: self.value(&keys::HOT_SET_MEMORY, store.hot_set_bytes, values::memory),
-            store_cache_bytes: self.value(&keys::STORE_CACHE, store.cache_bytes, values::memory),
-            warnings: Vec::new(),
-        }
-    }
-
-    /// What was written for `key`, the command line first. A value that cannot be expanded is a problem.
-    fn written(&mut self, key: &Key) -> Option<Written> {
-        if let Some(typed) = (key.typed)(self.flags) {
-            return Some(Written {
-                origin: Origin::Flag(key.flag),
-                value: typed.to_owned(),
-            });
-        }
-        match self.file.get(SECTION, key.name)? {
-            Ok(value) => Some(Written {
-                origin: Origin::File {
-                    path: self.path.clone(),
-                    line: value.line,
-                    key: key.name,
-                },
-                value: value.text,
-            }),
-            Err(error) => {
-                self.report_syntax([error]);
-                None
-            }
-        }
-    }
-
-    /// The value of `key`; a wrong one is a problem and reads as the default.
-    fn value<T>(&mut self, key: &Key, default: T, parse: impl Fn(&str) -> Parsed<T>) -> T {
-        let Some(Written { origin, value }) = self.written(key) else {
-            return default;
-        };
-        parse(&value).unwrap_or_else(|expected| {
-            self.problems.push(Problem::Value {
-                origin,
-                value,
-                expected,
-            });
-            default
-        })
-    }
-
-    /// A file name, relative to the home directory; an empty one means none, as in the reference.
-    fn path(&mut self, key: &Key, default: Option<&str>) -> Option<PathBuf> {
-        let name = self.written(key).map(|written| written.value);
-        name.as_deref()
-            .or(default)
-            .filter(|name| !name.is_empty())
-            .map(|name| self.home.join(home::expand_user(name)))
-    }
-
-    fn store(&mut self) -> PathBuf {
-        let engine = self.written(&keys::ENGINE).and_then(|written| {
-            let engine = self.value(&keys::ENGINE, None, |text| values::engine(text).map(Some));
-            engine.map(|engine| (engine, written.origin))
-        });
-        let digest_db = self.written(&keys::DIGEST_DB);
-        match store_choice::choose(self.home, &self.path, engine, digest_db) {
-            Ok(choice) => {
-                self.warnings.extend(choice.warning);
-                choice.directory
-            }
-            Err(problem) => {
-                self.problems.push(Problem::Other(problem));
-                PathBuf::new()
-            }
-        }
-    }
-
-    fn refuse_forwarding(&mut self) {
-        let written = self.written(&keys::FORWARD_CLIENT_HOMEDIR);
-        if let Some(Written { origin, value }) = written.filter(|written| !written.value.is_empty())
-        {
-            self.problems.push(Problem::Value {
-                origin,
-                value,
-                expected: "nothing: this server does not forward yet; remove it to start without"
-                    .to_owned(),
-            });
-        }
-    }
-
-    fn report_syntax(&mut self, errors: impl IntoIterator<Item = configparser::SyntaxError>) {
-        let path = &self.path;
-        self.problems
-            .extend(errors.into_iter().map(|error| Problem::Syntax {
-                path: path.clone(),
-                line: error.line,
-                message: error.message,
-            }));
-    }
-
-    fn warn_of_ignored_keys(&mut self) {
-        for key in keys::OF_THE_PYTHON_SERVER {
-            if let Some(written) = self.written(key) {
-                self.warnings.push(format!(
-                    "{} is ignored: Workers decides how many threads answer requests",
-                    written.origin
-                ));
-            }
-        }
-        for (name, line) in self.file.options(SECTION) {
-            if let Some(reason) = reason_to_ignore(name) {
-                let path = self.path.display();
-                self.warnings
-                    .push(format!("{path}:{line}: {name} is ignored: {reason}"));
-            }
-        }
-    }
-}
-
-fn reason_to_ignore(name: &str) -> Option<&'static str> {
-    let is_known = |key: &&Key| key.name.eq_ignore_ascii_case(name);
-    if keys::ALL
-        .iter()
-        .chain(keys::OF_THE_PYTHON_SERVER)
-        .any(is_known)
-    {
-        None
-    } else if name.to_ascii_lowercase().starts_with(keys::SENTRY_PREFIX) {
-        Some("this server reports errors to its log alone")
-    } else {
-        Some("there is no such key")
-    }
+fn not_utf8(path: &Path, error: &FromUtf8Error) -> Error {
+    let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+    let mut problems = Problems::default();
+    problems.push(Problem::Syntax {
+        path: path.to_owned(),
+        line: valid.split(|&byte| byte == b'\n').count(),
+        message: "expected UTF-8 text".to_owned(),
+    });
+    Error::Config(problems)
 }
 
 #[cfg(test)]
@@ -342,6 +156,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::cpus;
 
     /// Loads what `file` and the command line say together. The home directory stays as long as the first part.
     fn load(file: &str, typed: &[&str]) -> (TempDir, Result<Config, String>) {
@@ -427,7 +242,7 @@ mod tests {
             loaded.unwrap_err(),
             "HOME/config:2: Port = abc: expected a port number up to 65535\n\
              HOME/config:3: CleanupAge = -1: expected a number of seconds, 0 for never\n\
-             HOME/config:4: expected NAME = VALUE, found \"nonsense\"\n\
+             HOME/config:4: expected NAME = VALUE\n\
              HOME/config:5: ListenAddress = 1.2.3.4:5: expected IP addresses or host names (without a port); \
              \"1.2.3.4:5\" is neither\n\
              HOME/config:6: %(x)s refers to an option that is not there\n\
@@ -475,7 +290,8 @@ mod tests {
             ..Flags::default()
         };
         fs::write(&path, b"[server]\nLogFile = \xff\n").unwrap();
-        assert!(Config::load(&flags).is_err());
+        let error = Config::load(&flags).unwrap_err().to_string();
+        assert_eq!(error, format!("{}:2: expected UTF-8 text", path.display()));
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         let error = Config::load(&flags).unwrap_err().to_string();

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use pyzor_storage::redb_engine::RedbEngine;
 
-use super::{Engine, Origin, Written, home};
+use super::settings::Written;
+use super::{Engine, Origin, home};
 
 /// Our store's directory, unless configured.
 const DEFAULT_STORE: &str = "pyzord.redb";

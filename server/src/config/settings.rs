@@ -1,0 +1,224 @@
+//! Both sources of settings merged: the command line first, then the file, then the default.
+
+use std::path::{Path, PathBuf};
+
+use pyzor_protocol::DEFAULT_PORT;
+use pyzor_storage::redb_engine::RedbOptions;
+
+use super::configparser::{self, ConfigFile};
+use super::keys::{self, Key};
+use super::values::{self, Parsed};
+use super::{Config, IoChoice, Origin, Problem, Problems, home, store_choice};
+use crate::cpus;
+use crate::error::Error;
+use crate::flags::Flags;
+
+/// The section of the file that is ours; a client has its own in the same file.
+const SECTION: &str = "server";
+
+/// Both sources, and what was found wrong with them so far.
+pub(super) struct Settings<'a> {
+    flags: &'a Flags,
+    home: &'a Path,
+    file: ConfigFile,
+    path: &'a Path,
+    problems: Problems,
+    warnings: Vec<String>,
+}
+
+/// What was written for one setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) origin: Origin,
+    pub(super) value: String,
+}
+
+impl<'a> Settings<'a> {
+    /// The settings that were typed, and those that `text`, the content of the file at `path`, adds.
+    pub(super) fn new(flags: &'a Flags, home: &'a Path, path: &'a Path, text: &str) -> Self {
+        let (file, errors) = ConfigFile::parse(text);
+        let mut settings = Self {
+            flags,
+            home,
+            file,
+            path,
+            problems: Problems::default(),
+            warnings: Vec::new(),
+        };
+        settings.report_syntax(errors);
+        settings.warn_of_ignored_keys();
+        settings
+    }
+
+    /// All values, defaults filled in.
+    ///
+    /// # Errors
+    /// With every problem of both sources.
+    pub(super) fn into_config(mut self) -> Result<Config, Error> {
+        let config = self.config();
+        if self.problems.is_empty() {
+            Ok(Config {
+                warnings: self.warnings,
+                ..config
+            })
+        } else {
+            Err(Error::Config(self.problems.sorted()))
+        }
+    }
+
+    fn config(&mut self) -> Config {
+        self.refuse_forwarding();
+        let port = self.value(&keys::PORT, DEFAULT_PORT, values::port);
+        let everywhere = values::listen("", port).unwrap_or_default();
+        let store = RedbOptions::default();
+        Config {
+            home: self.home.to_owned(),
+            listen: self.value(&keys::LISTEN_ADDRESS, everywhere, |text| {
+                values::listen(text, port)
+            }),
+            digest_db: self.store(),
+            cleanup_age: self.value(&keys::CLEANUP_AGE, store.cleanup_age, values::cleanup_age),
+            passwd_file: self.path(&keys::PASSWD_FILE, Some("pyzord.passwd")),
+            access_file: self.path(&keys::ACCESS_FILE, Some("pyzord.access")),
+            log_file: self.path(&keys::LOG_FILE, None),
+            usage_log_file: self.path(&keys::USAGE_LOG_FILE, None),
+            pid_file: self.path(&keys::PID_FILE, Some("pyzord.pid")),
+            debug: self.flags.debug,
+            nice: self.value(&keys::NICE, 0, values::nice),
+            workers: self.value(&keys::WORKERS, cpus::default_workers(), values::workers),
+            io: self.value(&keys::IO, IoChoice::Auto, values::io),
+            durability: self.value(&keys::DURABILITY, store.durability, values::durability),
+            hot_set_bytes: self.value(&keys::HOT_SET_MEMORY, store.hot_set_bytes, values::memory),
+            store_cache_bytes: self.value(&keys::STORE_CACHE, store.cache_bytes, values::memory),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// What was written for `key`, the command line first. A value that cannot be expanded is a problem.
+    fn written(&mut self, key: &Key) -> Option<Written> {
+        if let Some(typed) = (key.typed)(self.flags) {
+            return Some(Written {
+                origin: Origin::Flag(key.flag),
+                value: typed.to_owned(),
+            });
+        }
+        match self.file.get(SECTION, key.name)? {
+            Ok(value) => Some(Written {
+                origin: Origin::File {
+                    path: self.path.to_owned(),
+                    line: value.line,
+                    key: key.name,
+                },
+                value: value.text,
+            }),
+            Err(error) => {
+                self.report_syntax([error]);
+                None
+            }
+        }
+    }
+
+    /// The value of `key`; a wrong one is a problem and reads as the default.
+    fn value<T>(&mut self, key: &Key, default: T, parse: impl Fn(&str) -> Parsed<T>) -> T {
+        let written = self.written_value(key, parse);
+        written.map_or(default, |(value, _)| value)
+    }
+
+    /// The value that was written for `key`, and where. A wrong one is a problem and reads as none.
+    fn written_value<T>(
+        &mut self,
+        key: &Key,
+        parse: impl Fn(&str) -> Parsed<T>,
+    ) -> Option<(T, Origin)> {
+        let Written { origin, value } = self.written(key)?;
+        match parse(&value) {
+            Ok(parsed) => Some((parsed, origin)),
+            Err(expected) => {
+                self.problems.push(Problem::Value {
+                    origin,
+                    value,
+                    expected,
+                });
+                None
+            }
+        }
+    }
+
+    /// A file name, relative to the home directory; an empty one means none, as in the reference.
+    fn path(&mut self, key: &Key, default: Option<&str>) -> Option<PathBuf> {
+        let name = self.written(key).map(|written| written.value);
+        name.as_deref()
+            .or(default)
+            .filter(|name| !name.is_empty())
+            .map(|name| self.home.join(home::expand_user(name)))
+    }
+
+    fn store(&mut self) -> PathBuf {
+        let engine = self.written_value(&keys::ENGINE, values::engine);
+        let digest_db = self.written(&keys::DIGEST_DB);
+        match store_choice::choose(self.home, self.path, engine, digest_db) {
+            Ok(choice) => {
+                self.warnings.extend(choice.warning);
+                choice.directory
+            }
+            Err(problem) => {
+                self.problems.push(Problem::Other(problem));
+                PathBuf::new()
+            }
+        }
+    }
+
+    fn refuse_forwarding(&mut self) {
+        let expected = "nothing: this server does not forward yet; remove it to start without";
+        self.written_value(&keys::FORWARD_CLIENT_HOMEDIR, |directory| {
+            if directory.is_empty() {
+                Ok(())
+            } else {
+                Err(expected.to_owned())
+            }
+        });
+    }
+
+    fn report_syntax(&mut self, errors: impl IntoIterator<Item = configparser::SyntaxError>) {
+        let path = self.path;
+        self.problems
+            .extend(errors.into_iter().map(|error| Problem::Syntax {
+                path: path.to_owned(),
+                line: error.line,
+                message: error.message,
+            }));
+    }
+
+    fn warn_of_ignored_keys(&mut self) {
+        for key in keys::OF_THE_PYTHON_SERVER {
+            if let Some(written) = self.written(key) {
+                self.warnings.push(format!(
+                    "{} is ignored: Workers decides how many threads answer requests",
+                    written.origin
+                ));
+            }
+        }
+        for (name, line) in self.file.options(SECTION) {
+            if let Some(reason) = reason_to_ignore(name) {
+                let path = self.path.display();
+                self.warnings
+                    .push(format!("{path}:{line}: {name} is ignored: {reason}"));
+            }
+        }
+    }
+}
+
+fn reason_to_ignore(name: &str) -> Option<&'static str> {
+    let is_known = |key: &&Key| key.name.eq_ignore_ascii_case(name);
+    if keys::ALL
+        .iter()
+        .chain(keys::OF_THE_PYTHON_SERVER)
+        .any(is_known)
+    {
+        None
+    } else if name.to_ascii_lowercase().starts_with(keys::SENTRY_PREFIX) {
+        Some("this server reports errors to its log alone")
+    } else {
+        Some("there is no such key")
+    }
+}
