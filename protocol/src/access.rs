@@ -25,11 +25,13 @@ struct Grants {
 const ALL: &[u8] = b"all";
 
 impl AccessList {
-    /// Reads an access file: `operations : users : allow` or `deny` on each line, whatever the case, `#` in the first column for comments.
+    /// Reads an access file: `operations : users : allow` or `deny` on each line, whatever the case, `#` in the
+    /// first column for comments.
     ///
     /// Lines hold in their order, so the last one that speaks of a user and an operation decides. All users are the
-    /// accounts there are, without the anonymous one. Names are taken in lower case: an account with capitals is granted something only by
-    /// `all`. Lines that are no rules are skipped and told, and so are operations that do not exist.
+    /// accounts there are, without the anonymous one. Names are taken in lower case: an account with capitals is
+    /// granted something only by `all`. Lines that are no rules are skipped and told, and so are operations that do
+    /// not exist.
     pub fn parse(text: &[u8], accounts: &Accounts) -> (Self, Vec<LineProblem>) {
         let mut list = Self {
             grants: HashMap::new(),

@@ -39,12 +39,14 @@ impl fmt::Debug for AccountKey {
     }
 }
 
-/// The passwd file's accounts. The default has none, which holds without such a file: only the anonymous user exists then.
+/// The passwd file's accounts. The default has none, which holds without such a file: only the anonymous user
+/// exists then.
 #[derive(Clone, Debug, Default)]
 pub struct Accounts(HashMap<Box<[u8]>, AccountKey>);
 
 impl Accounts {
-    /// Reads a passwd file: `user : key` on each line, `#` in the first column for comments. A later line for the same user wins.
+    /// Reads a passwd file: `user : key` on each line, `#` in the first column for comments. A later line for the
+    /// same user wins.
     ///
     /// Lines that are no accounts are skipped and told, and so are keys that protect nothing.
     pub fn parse(text: &[u8]) -> (Self, Vec<LineProblem>) {

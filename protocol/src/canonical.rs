@@ -12,9 +12,9 @@
 //!                                                         an empty line, or none
 //! ```
 //!
-//! Names are exactly these, one blank follows each colon, and values are printable ASCII without blanks. So there is nothing to fold,
-//! to trim or to rewrite, and the signed text is the datagram up to `Sig`. The general reader makes the same of such a datagram, slower;
-//! everything else is left to it.
+//! Names are exactly these, one blank follows each colon, and values are printable ASCII without blanks. So there
+//! is nothing to fold, to trim or to rewrite, and the signed text is the datagram up to `Sig`. The general reader
+//! makes the same of such a datagram, slower; everything else is left to it.
 
 use crate::digest::Digest;
 use crate::request::Fields;

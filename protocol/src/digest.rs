@@ -69,8 +69,8 @@ const fn each(byte: u8) -> u64 {
 
 /// The four bytes that eight digits stand for, and bits that are all 0 if each was a lower-case hex digit.
 ///
-/// The eight are worked on at once in one register, because this runs for every digest of every request and is much of
-/// what reading one costs. Going back from each value to its digit is what tells whether it was one.
+/// The eight are worked on at once in one register, because this runs for every digest of every request and is much
+/// of what reading one costs. Going back from each value to its digit is what tells whether it was one.
 const fn eight_digits(text: [u8; 8]) -> ([u8; 4], u64) {
     let digits = u64::from_le_bytes(text);
     // '0' to '9' are 0x30 to 0x39, 'a' to 'f' are 0x61 to 0x66: bit 6 tells them apart.

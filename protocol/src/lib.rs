@@ -24,10 +24,11 @@
 //!
 //! # Where the facts come from
 //!
-//! There is no specification. What is written here was found by asking the reference implementation, Pyzor 1.1.2 on `CPython`
-//! 3.11, and comparing answers to some ten thousands of generated datagrams; `parser_model` states the rules a second
-//! time, slowly and plainly, and the property tests there hold both readers against it. Where the reference fails on a
-//! datagram (a 500, no answer), the documentation of the item concerned says what happens here.
+//! There is no specification. What is written here was found by asking the reference implementation, Pyzor 1.1.2 on
+//! `CPython` 3.11, and comparing answers to some ten thousands of generated datagrams; `parser_model` states the
+//! rules a second time, slowly and plainly, and the property tests there hold both readers against it. Where the
+//! reference fails on a datagram (a 500, no answer), the documentation of the item concerned says what happens
+//! here.
 
 mod access;
 mod account;

@@ -22,3 +22,18 @@ const REPLY_WITHOUT_THREAD_BYTES: usize = 512;
 
 /// The largest reply, in bytes: `Thread` is echoed whatever its length.
 pub const MAX_REPLY_BYTES: usize = MAX_DATAGRAM_BYTES + REPLY_WITHOUT_THREAD_BYTES;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{Request, Scratch};
+
+    #[test]
+    fn no_datagram_carries_more_digests() {
+        let line = format!("Op-Digest:{}\n", "a".repeat(Digest::HEX_DIGITS));
+        let datagram = line.repeat(MAX_DIGESTS + 1);
+        let mut scratch = Scratch::new();
+        let request = Request::parse(datagram.as_bytes(), &mut scratch);
+        assert_eq!(request.digests().flatten().count(), MAX_DIGESTS);
+    }
+}

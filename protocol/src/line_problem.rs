@@ -23,7 +23,8 @@ pub enum Problem {
     /// Not three fields, or the third is neither `allow` nor `deny`. The line is skipped.
     #[error("expected `operations : users : allow` or `operations : users : deny`; skipped")]
     NotARule,
-    /// A name among the operations is none; requests for it get a 501 where it is allowed. The rest of the line holds.
+    /// A name among the operations is none; requests for it get a 501 where it is allowed. The rest of the line
+    /// holds.
     #[error(
         "there is no such operation; expected ping, pong, check, info, report, whitelist, or `all` alone"
     )]
@@ -36,8 +37,8 @@ impl fmt::Display for LineProblem {
     }
 }
 
-/// The lines of a passwd or access file that say something, each with its number, split into `N` trimmed fields; `None`
-/// for one with more or fewer.
+/// The lines of a passwd or access file that say something, each with its number, split into `N` trimmed fields;
+/// `None` for one with more or fewer.
 ///
 /// As Python reads text files, lines end with LF, CRLF or CR. `#` starts a comment in the first column only.
 pub(crate) fn field_lines<const N: usize>(

@@ -1,16 +1,17 @@
 //! The general reader: a datagram in whatever layout the reference's parser accepts.
 //!
-//! The reference replaces every empty line's line feed pair by one and hands the rest to Python's `email` package. What
-//! that makes of it is, line by line: headers as long as lines look like headers, then an empty line or whatever
-//! else, then a body. After [`normalize`], lines end in LF alone and slices of the text can stand for values.
+//! The reference replaces each `"\n\n"` by `"\n"`, for the sake of clients that put an empty line in the middle, and hands
+//! the rest to Python's `email` package. What that makes of it is: headers as long as lines look like headers, then an
+//! empty line or whatever else, then a body. After [`normalize`] lines end in LF alone, and slices of the text can stand
+//! for values.
 
 use crate::limits::MAX_DATAGRAM_BYTES;
 
 /// A line that an mbox puts before a message; never a header, wherever it stands.
 const MBOX_SEPARATOR: &[u8] = b"From ";
 
-/// Copies `datagram` to the front of `text` with each `"\n\n"` replaced by `"\n"`, once, from left to right, and after
-/// that each CRLF or CR by LF. Says how many bytes it took, which is never more than `datagram` has.
+/// Copies `datagram` to the front of `text` with each `"\n\n"` replaced by `"\n"`, once, from left to right, and
+/// after that each CRLF or CR by LF. Says how many bytes it took, which is never more than `datagram` has.
 pub(crate) fn normalize(datagram: &[u8], text: &mut [u8; MAX_DATAGRAM_BYTES]) -> usize {
     let mut length = 0;
     let mut after_cr = false;
@@ -65,6 +66,9 @@ impl<'t> Message<'t> {
     }
 
     /// Hands `sink` the message as the reference writes it down, without `Sig` headers, piece by piece.
+    ///
+    /// Nobody signs these, so they differ: values with bytes beyond ASCII, which the reference puts into encoded words,
+    /// and bodies that `Content-Type` declares to be multipart, which it takes apart.
     pub(crate) fn serialize_unsigned(&self, sink: &mut impl FnMut(&[u8])) {
         for header in self.headers().filter(|header| !header.is(b"Sig")) {
             sink(header.name);
@@ -133,9 +137,9 @@ impl<'t> Iterator for Headers<'t> {
 
 /// Hands `sink` a header's value as the reference writes it down.
 ///
-/// That is the value itself, unless it is folded: then an empty line is left out, one of nothing but blanks joins the line before, and a
-/// single blank at a line's end goes. A value whose lines would not read back as one header (the reference answers
-/// nothing then) stays as it is.
+/// That is the value itself, unless it is folded. Then a single blank at a line's end goes, and a line of nothing but
+/// white space joins the one before. A value whose lines would not read back as one header stays as it is: the
+/// reference answers nothing then.
 pub(crate) fn fold(value: &[u8], sink: &mut impl FnMut(&[u8])) {
     let mut lines = value
         .split_inclusive(|&byte| ends_line(byte))

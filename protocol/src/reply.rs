@@ -1,7 +1,7 @@
 //! Writes replies.
 //!
-//! The order is the reference's: `Code`, `Diag`, `PV`, `Thread`, then what the operation adds, then an empty line. Perl clients
-//! wait for that line and look for `Thread` on a line of its own that is not the first.
+//! The order is the reference's: `Code`, `Diag`, `PV`, `Thread`, then what the operation adds, then an empty line.
+//! Perl clients wait for that line and look for `Thread` on a line of its own that is not the first.
 
 use crate::limits::MAX_REPLY_BYTES;
 use crate::status::Refusal;
@@ -37,7 +37,8 @@ pub enum Body {
 
 /// Writes a reply to the front of `buffer` and says how many bytes it took.
 ///
-/// `thread` is [`crate::Request::thread`]. `buffer` must have [`MAX_REPLY_BYTES`] for it to be sure of room; what finds none is left out.
+/// `thread` is [`crate::Request::thread`]. `buffer` must have [`MAX_REPLY_BYTES`] for it to be sure of room; what
+/// finds none is left out.
 pub fn write_reply(
     buffer: &mut [u8],
     status: Result<(), Refusal>,

@@ -41,7 +41,8 @@ impl<'d> Reply<'d> {
     /// Reads a datagram.
     ///
     /// # Errors
-    /// [`InvalidReply`] if a header that every reply has is missing (`Code`, `Diag`, `PV`, `Thread`), or a number is none.
+    /// [`InvalidReply`] if a header that every reply has is missing (`Code`, `Diag`, `PV`, `Thread`), or a number
+    /// is none.
     pub fn parse(datagram: &'d [u8]) -> Result<Self, InvalidReply> {
         let headers = Message::split(datagram).headers();
         required(&headers, "PV")?;

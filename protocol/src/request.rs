@@ -1,7 +1,7 @@
 //! A request as the server reads it.
 //!
-//! Nothing is judged while parsing: what is missing or wrong shows when it is asked for, so that the server can refuse in the
-//! reference's order. Nothing here allocates, and nothing fails on any datagram.
+//! Nothing is judged while parsing: what is missing or wrong shows when it is asked for, so that the server can
+//! refuse in the reference's order. Nothing here allocates, and nothing fails on any datagram.
 
 use subtle::ConstantTimeEq as _;
 
@@ -134,7 +134,8 @@ impl<'d> Request<'d> {
     /// Whether the integer part of the protocol version is 2.
     ///
     /// # Errors
-    /// [`Refusal::VersionMissing`], [`Refusal::VersionInvalid`] (also when infinite), [`Refusal::VersionUnsupported`].
+    /// [`Refusal::VersionMissing`], [`Refusal::VersionInvalid`] (also when infinite),
+    /// [`Refusal::VersionUnsupported`].
     pub fn check_version(&self) -> Result<(), Refusal> {
         match self.fields.pv {
             Some(b"2.1") => Ok(()),
@@ -235,6 +236,7 @@ fn recent(time: i64, now: u64) -> Option<u64> {
     (time.abs_diff(now) <= u64::from(MAX_CLOCK_SKEW_SECONDS)).then_some(time)
 }
 
+/// For `parser_model`.
 #[cfg(test)]
 impl<'d> Request<'d> {
     /// `PV`, `User`, `Time` and `Sig` as they stand.
@@ -246,5 +248,152 @@ impl<'d> Request<'d> {
     /// What `Sig` should be.
     pub(crate) fn signature_at(&self, time: u64, key: &AccountKey) -> [u8; Digest::HEX_DIGITS] {
         self.signed.sign(time, key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn parsed(datagram: &[u8], look: impl FnOnce(Request<'_>)) {
+        look(Request::parse(datagram, &mut Scratch::new()));
+    }
+
+    /// Asked of the reference.
+    #[test]
+    fn threads_are_echoed_as_the_reference_does() {
+        for (sent, echoed) in [
+            ("a ", "a "),
+            ("12\r\n 34", "12\n 34"),
+            ("12\x0b 34", "12\n 34"),
+            ("12\x1f34", "12\x1f34"),
+            ("1\n \n 2", "1\n 2"),
+            ("1\n  \n\t\n 2", "1  \t\n 2"),
+            ("1 \n 2", "1\n 2"),
+            ("1  \n 2", "1  \n 2"),
+            ("\n  1", "\n  1"),
+            ("1 \x0b ", "1"),
+            ("1\n ", "1"),
+            // The reference answers nothing here, because this would start a new header.
+            ("12\x0b34", "12\x0b34"),
+        ] {
+            let datagram = format!("Op: ping\nThread: {sent}\nPV: 2.1\n\n");
+            parsed(datagram.as_bytes(), |request| {
+                assert_eq!(request.thread(), echoed.as_bytes(), "{sent:?}");
+            });
+        }
+    }
+
+    /// Signatures by the reference, over what it makes of layouts that nobody sends.
+    #[test]
+    fn signatures_are_over_what_the_reference_writes_down() {
+        let key = AccountKey::new(b"bob", b"secret");
+        for (datagram, signature) in [
+            (
+                "Op: ping\r\nThread:7\r\nUser: bob\r\nTime: 1700000000\r\nSig: @\r\n\r\n",
+                "192c19b164d59c3f6b982a44299776e084c59dfb",
+            ),
+            (
+                "Op: ping\n\nX-F: a \n  b\n \n\t\nUser: bob\nTime: +1700000000 \nsig: @\nX-E:\n\n\nbody\r\nmore \n\x1f\n",
+                "b0a67b5e9b3550482b133ba1f7423f16c9519b95",
+            ),
+            (
+                "From x\nUser: bob\n y\n:z\nTime: 1700000000\nSIG: @\nno header\nOp: ping\n",
+                "1f30bdb5ec91d7740c07349140bd8b951fbe563d",
+            ),
+            (
+                "User: bob\nTime: 1700000000\nSig: @\nFrom tail\n\n\nbody",
+                "cc68cf2633881141c7e00f7abb0f037398771dab",
+            ),
+        ] {
+            let signed = datagram.replace('@', signature);
+            parsed(signed.as_bytes(), |request| {
+                assert_eq!(request.verify_signature(&key, NOW), Ok(()), "{datagram:?}");
+            });
+            let upper = datagram.replace('@', &signature.to_uppercase());
+            parsed(upper.as_bytes(), |request| {
+                assert_eq!(
+                    request.verify_signature(&key, NOW),
+                    Err(Refusal::BadSignature)
+                );
+            });
+        }
+    }
+
+    #[test]
+    fn the_time_is_looked_at_before_the_signature() {
+        let key = AccountKey::anonymous();
+        for (time, refusal) in [
+            ("", Refusal::BadTime),
+            ("Time:\n", Refusal::BadTime),
+            ("Time: yesterday\n", Refusal::BadTime),
+            ("Time: -5\n", Refusal::StaleTime),
+            ("Time: 99999999999999999999\n", Refusal::StaleTime),
+            ("Time: 1699999699\n", Refusal::StaleTime),
+            ("Time: 1699999700\n", Refusal::BadSignature),
+            ("Time: 1700000300\n", Refusal::BadSignature),
+            ("Time: 1700000301\n", Refusal::StaleTime),
+        ] {
+            parsed(format!("Op: ping\n{time}").as_bytes(), |request| {
+                assert_eq!(
+                    request.verify_signature(&key, NOW),
+                    Err(refusal),
+                    "{time:?}"
+                );
+            });
+        }
+    }
+
+    #[test]
+    fn versions_are_2_point_something() {
+        for (pv, expected) in [
+            ("", Err(Refusal::VersionMissing)),
+            ("PV: 2.1\n", Ok(())),
+            ("PV: +2e0\nPV: 3\n", Ok(())),
+            (
+                "PV: 2.999999999999999999\n",
+                Err(Refusal::VersionUnsupported),
+            ),
+            ("PV: -2.1\n", Err(Refusal::VersionUnsupported)),
+            ("PV:\n", Err(Refusal::VersionInvalid)),
+            ("PV: nan\n", Err(Refusal::VersionInvalid)),
+            ("PV: 1e400\n", Err(Refusal::VersionInvalid)),
+        ] {
+            parsed(format!("Op: ping\n{pv}").as_bytes(), |request| {
+                assert_eq!(request.check_version(), expected, "{pv:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn users_without_a_name_are_anonymous() {
+        for (user, expected) in [
+            ("", User::Anonymous),
+            ("User: \n", User::Anonymous),
+            ("User: anonymous\nUser: bob\n", User::Anonymous),
+            ("User: Anonymous\n", User::Named(b"Anonymous")),
+            ("User: bob \n", User::Named(b"bob ")),
+        ] {
+            parsed(format!("Op: ping\n{user}").as_bytes(), |request| {
+                assert_eq!(request.user(), expected, "{user:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_reply_is_known_by_its_code() {
+        for (datagram, expected) in [
+            ("Code: 200\nDiag: OK\n\n", true),
+            ("code:\n", true),
+            ("Code: 200\nOp:\n\n", false),
+            ("Op: ping\n", false),
+            ("", false),
+        ] {
+            parsed(datagram.as_bytes(), |request| {
+                assert_eq!(request.is_reply(), expected, "{datagram:?}");
+            });
+        }
     }
 }

@@ -13,7 +13,8 @@ const OP_SPEC: &[u8] = b"20,3,60,3";
 pub struct NewRequest<'a> {
     /// What to do.
     pub operation: Operation,
-    /// With what: at most one for `check` and `info`, usually 10 and at most [`crate::MAX_DIGESTS`] for `report` and `whitelist`.
+    /// With what: at most one for `check` and `info`, usually 10 and at most [`crate::MAX_DIGESTS`] for `report`
+    /// and `whitelist`.
     pub digests: &'a [Digest],
     /// Tells replies apart. Ids below 1024 are reserved for errors.
     pub thread: u16,
@@ -25,7 +26,8 @@ pub struct NewRequest<'a> {
     pub time: u64,
 }
 
-/// Replaces what is in `datagram` by the signed request. Its room is kept, so that writing into the same vector again does not allocate.
+/// Replaces what is in `datagram` by the signed request. Its room is kept, so that writing into the same vector
+/// again does not allocate.
 pub fn write_request(datagram: &mut Vec<u8>, request: &NewRequest<'_>) {
     datagram.clear();
     put(datagram, b"Op", request.operation.name().as_bytes());

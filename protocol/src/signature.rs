@@ -1,7 +1,7 @@
 //! Signatures: `hex(sha1(sha1(message) ":" time ":" key))`.
 //!
-//! The message is the request without `Sig`, as the reference writes it down after parsing it, stripped of surrounding white
-//! space. `key` is hexadecimal itself, see [`AccountKey`].
+//! The message is the request without `Sig`, as the reference writes it down after parsing it, stripped of
+//! surrounding white space. `key` is hexadecimal itself, see [`AccountKey`].
 
 use sha1::{Digest as _, Sha1};
 
@@ -54,8 +54,8 @@ fn signature(
     Digest::from_bytes(hash.finalize().into()).to_hex()
 }
 
-/// The text starts with the name of a header (`User` at least), so white space can only be at its end. Where that begins
-/// takes a pass of its own, because the text exists only in pieces.
+/// The text starts with the name of a header (`User` at least), so white space can only be at its end. Where that
+/// begins takes a pass of its own, because the text exists only in pieces.
 fn hash_stripped(message: &Message<'_>) -> [u8; SHA1_BYTES] {
     let mut left = stripped_length(message);
     let mut hash = Sha1::new();
