@@ -197,7 +197,8 @@ impl Measured {
             format: FORMAT,
             command_line: std::env::args().collect(),
             target,
-            sockets: flags.sockets,
+            // A socket without a request of its own is not opened.
+            sockets: u32::from(flags.sockets).min(flags.in_flight),
             in_flight: flags.in_flight,
             seed: flags.seed,
             warmup_s: flags.warmup.as_secs_f64(),

@@ -21,7 +21,7 @@ pub(crate) struct Report {
     pub(crate) format: u32,
     pub(crate) command_line: Vec<String>,
     pub(crate) target: SocketAddr,
-    pub(crate) sockets: u16,
+    pub(crate) sockets: u32,
     pub(crate) in_flight: u32,
     pub(crate) seed: u64,
     pub(crate) warmup_s: f64,
