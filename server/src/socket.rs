@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -20,6 +21,13 @@ const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 
 /// The same for replies: it has to hold one batch even when the network card is slow to take it.
 const SEND_BUFFER_BYTES: usize = 4 << 20;
+
+/// How long an address may still be bound although nobody uses it any more: the kernel takes a ring of `io_uring` down,
+/// and lets go of its sockets, only after its process is gone. That took 35 milliseconds when measured; a server that
+/// is started again at once has to wait that long.
+const RELEASE_WAIT: Duration = Duration::from_secs(1);
+
+const RELEASE_POLL: Duration = Duration::from_millis(10);
 
 /// Listen addresses a server can have.
 pub const MAX_LISTEN_ADDRESSES: usize = 64;
@@ -141,6 +149,18 @@ impl AsRawFd for ListenSocket {
 
 /// Binds `address` alone and lets go of it again; the address with its port.
 fn probe(address: SocketAddr) -> Result<SocketAddr, Error> {
+    let give_up_at = Instant::now() + RELEASE_WAIT;
+    loop {
+        match probe_once(address) {
+            Err(Error::AddressInUse(_)) if Instant::now() < give_up_at => {
+                std::thread::sleep(RELEASE_POLL);
+            }
+            decided => return decided,
+        }
+    }
+}
+
+fn probe_once(address: SocketAddr) -> Result<SocketAddr, Error> {
     let socket = open(address)?;
     bind_to(&socket, address)?;
     socket

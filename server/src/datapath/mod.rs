@@ -64,7 +64,7 @@ pub struct Counters {
     pub datagrams_cut: u64,
     /// Replies the kernel refused to send.
     pub send_errors: u64,
-    /// Datagrams and failures of a socket that brought no usable sender address.
+    /// Receives that failed, and datagrams without a usable sender address.
     pub receive_errors: u64,
     /// Times more datagrams came in at once than there are buffers; they wait in the socket then.
     pub buffers_exhausted: u64,

@@ -33,7 +33,7 @@ use self::refusal::refused;
 use self::ring::{Ring, has_ended, queue_full};
 use self::send::SendQueue;
 use self::wakeup::{WakerWatch, Wakeup};
-use super::{Counters, Datapath, Handler, ReplyPath, Serve, Waker};
+use super::{Counters, Datapath, Handler, Received, ReplyPath, Serve, Waker};
 use crate::socket::WorkerSockets;
 
 pub(super) use self::trial::try_out;
@@ -42,6 +42,9 @@ pub(super) use self::trial::try_out;
 /// coming that close to each other. Waking from the ring itself is several microseconds cheaper than through eventfd,
 /// epoll and the runtime; the bound is how late the runtime's own timers may get.
 const RING_WAIT: Duration = Duration::from_millis(1);
+
+/// How often a turn looks for datagrams before it says that there are none.
+const ROUNDS_WITHOUT_DATAGRAMS: usize = 2;
 
 /// Starts a `tokio_uring` runtime on this thread and serves on it.
 pub(super) fn run<S: Serve>(
@@ -118,7 +121,7 @@ impl Datapath for Uring {
     }
 
     fn counters(&self) -> Counters {
-        self.lines.counters
+        self.lines.exchange.counters
     }
 }
 
@@ -135,11 +138,16 @@ impl Uring {
 struct Lines {
     // Dropped in this order: the ring lets go of what its entries point to before that goes.
     ring: Ring,
-    buffers: ReceiveBuffers,
-    sends: SendQueue,
-    receives: Vec<Receive>,
+    exchange: Exchange,
     sockets: WorkerSockets,
     waker_watch: WakerWatch,
+}
+
+/// What comes in and what goes out.
+struct Exchange {
+    buffers: ReceiveBuffers,
+    receives: Vec<Receive>,
+    sends: SendQueue,
     counters: Counters,
 }
 
@@ -153,14 +161,17 @@ impl Lines {
             .zip(&sockets)
             .map(|(i, s)| Receive::new(i, s))
             .collect();
+        let exchange = Exchange {
+            buffers,
+            receives,
+            sends: SendQueue::new(),
+            counters: Counters::default(),
+        };
         let mut lines = Self {
             ring,
-            buffers,
-            sends: SendQueue::new(),
-            receives,
+            exchange,
             sockets,
             waker_watch: WakerWatch::new(waker),
-            counters: Counters::default(),
         };
         lines.rearm()?;
         lines.submit().map_err(refused("start receiving"))?;
@@ -173,92 +184,79 @@ impl Lines {
 
     fn turn(&mut self, handler: &mut impl Handler) -> io::Result<usize> {
         self.waker_watch.waker().hear();
+        // Completions of other kinds, or of receives that had to be rearmed, may stand before the datagrams.
+        for _ in 0..ROUNDS_WITHOUT_DATAGRAMS {
+            let taken = self.round(handler)?;
+            if taken > 0 {
+                return Ok(taken);
+            }
+        }
+        Ok(0)
+    }
+
+    fn round(&mut self, handler: &mut impl Handler) -> io::Result<usize> {
         if !self.ring.has_completions() && self.ring.has_news() {
             self.submit()?;
         }
-        let mut taken = self.take_completions(handler)?;
-        let is_rearmed = self.rearm()?;
-        if self.ring.has_entries() {
-            self.submit()?;
-        }
-        if taken == 0 && is_rearmed {
-            // What waited in a socket while nothing was armed may be here now.
-            taken = self.take_completions(handler)?;
-            self.rearm()?;
-            self.submit()?;
-        }
+        let taken = self.take_completions(handler)?;
+        self.rearm()?;
+        self.flush()?;
         Ok(taken)
     }
 
-    /// Takes all completions there are, unless their replies fill the batch.
+    /// Takes all completions there are, unless their replies fill the batch; how many datagrams were among them.
     fn take_completions(&mut self, handler: &mut impl Handler) -> io::Result<usize> {
         let (mut submissions, mut completions) = self.ring.queues();
         let mut taken = 0;
-        while self.sends.has_room() {
+        while self.exchange.sends.has_room() {
             let Some(completion) = completions.next() else {
                 break;
             };
             match CompletionTag::decode(completion.user_data()) {
                 Some(CompletionTag::Receive { listener }) => {
-                    let receive = &mut self.receives[usize::from(listener)];
-                    receive.is_ended |= has_ended(&completion);
-                    let Some(buffer) = Taken::from_completion(&completion) else {
-                        self.counters.count_failed_receive(&completion);
-                        continue;
-                    };
-                    taken += 1;
-                    let filled = self.buffers.filled(&buffer);
-                    let reply = answer(
-                        receive,
-                        filled,
-                        handler,
-                        &mut self.sends,
-                        &mut self.counters,
-                    );
-                    self.buffers.give_back(buffer);
-                    if let Some(reply) = reply {
+                    taken += usize::from(Taken::is_in(&completion));
+                    if let Some(reply) = self.exchange.answer(listener, &completion, handler) {
                         // SAFETY: the send queue keeps what the entry points to until the batch is submitted.
                         unsafe { submissions.push(&reply) }.map_err(|_| queue_full())?;
                     }
                 }
-                Some(CompletionTag::Send) => self.counters.send_errors += 1,
+                Some(CompletionTag::Send) => self.exchange.counters.send_errors += 1,
                 Some(CompletionTag::Wake) => self.waker_watch.is_ended = true,
                 None => {}
             }
         }
-        self.buffers.publish();
+        self.exchange.buffers.publish();
         Ok(taken)
     }
 
-    /// Queues every receive that has ended again; whether there was one.
-    fn rearm(&mut self) -> io::Result<bool> {
-        let mut is_any = false;
-        for receive in self.receives.iter_mut().filter(|receive| receive.is_ended) {
+    /// Queues every receive that has ended again.
+    fn rearm(&mut self) -> io::Result<()> {
+        let receives = self.exchange.receives.iter_mut();
+        for receive in receives.filter(|receive| receive.is_ended) {
             // SAFETY: the entry points to the receive's boxed layout, which the kernel reads when it takes the entry.
             // Both live as long as the ring.
             unsafe { self.ring.push(&receive.entry()) }?;
             receive.is_ended = false;
-            is_any = true;
         }
         if self.waker_watch.is_ended {
             // SAFETY: the entry points to the watch's boxed room, which nobody else touches and which lives as long as
             // the ring.
             unsafe { self.ring.push(&self.waker_watch.entry()) }?;
             self.waker_watch.is_ended = false;
-            is_any = true;
         }
-        Ok(is_any)
+        Ok(())
     }
 
     fn send_later(&mut self, path: &ReplyPath, reply: &[u8]) -> io::Result<()> {
-        if let Some(room) = self.sends.room() {
+        let sends = &mut self.exchange.sends;
+        if let Some(room) = sends.room() {
             let length = reply.len().min(MAX_REPLY_BYTES);
             room[..length].copy_from_slice(&reply[..length]);
-            let entry = self.sends.entry(path, length);
+            let entry = sends.entry(path, length);
             // SAFETY: the send queue keeps what the entry points to until the batch is submitted.
             unsafe { self.ring.push(&entry) }?;
         }
-        if self.sends.has_room() {
+        if self.exchange.sends.has_room() {
             Ok(())
         } else {
             self.submit()
@@ -276,7 +274,7 @@ impl Lines {
     /// Enters the kernel; afterwards the batch of replies is sent and its memory free.
     fn submit(&mut self) -> io::Result<()> {
         self.ring.enter()?;
-        self.sends.clear();
+        self.exchange.sends.clear();
         Ok(())
     }
 }
@@ -290,6 +288,41 @@ impl Drop for Lines {
     }
 }
 
+impl Exchange {
+    /// Has the datagram of one completion answered, if it brings one; the entry that sends the answer.
+    fn answer(
+        &mut self,
+        listener: u8,
+        completion: &cqueue::Entry,
+        handler: &mut impl Handler,
+    ) -> Option<squeue::Entry> {
+        let receive = &mut self.receives[usize::from(listener)];
+        receive.is_ended |= has_ended(completion);
+        let Some(buffer) = Taken::from_completion(completion) else {
+            self.counters.count_failed_receive(completion);
+            return None;
+        };
+        let reply = if let Some(datagram) = receive.parse(self.buffers.filled(&buffer)) {
+            self.counters.datagrams_cut += u64::from(datagram.is_cut);
+            reply_to(datagram.received, handler, &mut self.sends)
+        } else {
+            self.counters.receive_errors += 1;
+            None
+        };
+        self.buffers.give_back(buffer);
+        reply
+    }
+}
+
+fn reply_to(
+    datagram: Received<'_>,
+    handler: &mut impl Handler,
+    sends: &mut SendQueue,
+) -> Option<squeue::Entry> {
+    let length = handler.datagram(datagram, sends.room()?)?;
+    Some(sends.entry(&datagram.path, length))
+}
+
 impl Counters {
     fn count_failed_receive(&mut self, completion: &cqueue::Entry) {
         if completion.result() == -libc::ENOBUFS {
@@ -298,21 +331,4 @@ impl Counters {
             self.receive_errors += 1;
         }
     }
-}
-
-/// Has one datagram answered; the entry that sends the answer.
-fn answer(
-    receive: &Receive,
-    filled: &[u8],
-    handler: &mut impl Handler,
-    sends: &mut SendQueue,
-    counters: &mut Counters,
-) -> Option<squeue::Entry> {
-    let Some(datagram) = receive.parse(filled) else {
-        counters.receive_errors += 1;
-        return None;
-    };
-    counters.datagrams_cut += u64::from(datagram.is_cut);
-    let length = handler.datagram(datagram.received, sends.room()?)?;
-    Some(sends.entry(&datagram.received.path, length))
 }

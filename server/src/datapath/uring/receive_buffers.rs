@@ -67,6 +67,11 @@ pub(super) struct Taken {
 }
 
 impl Taken {
+    /// Whether a buffer came with `completion`.
+    pub(super) fn is_in(completion: &cqueue::Entry) -> bool {
+        cqueue::buffer_select(completion.flags()).is_some()
+    }
+
     /// The buffer that came with `completion`, if one did.
     pub(super) fn from_completion(completion: &cqueue::Entry) -> Option<Self> {
         let id = cqueue::buffer_select(completion.flags())?;

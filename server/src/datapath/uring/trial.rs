@@ -61,7 +61,7 @@ fn echo_one(lines: &mut Lines) -> io::Result<()> {
 }
 
 fn unanswered(lines: &Lines) -> io::Error {
-    let counters = lines.counters;
+    let counters = lines.exchange.counters;
     io::Error::new(
         io::ErrorKind::TimedOut,
         format!("a multishot receive with provided buffers brings no datagram ({counters:?})"),
