@@ -28,7 +28,8 @@ USAGE
 }
 
 # What a scenario compares: sets base and subject (a server function and its arguments), what each is asked, whether
-# the known digests are reported first, and a line that says it all.
+# the known digests are reported first, and a line that says it all. The floor is always asked checks or pings: a
+# report's Thread lies behind the 84 bytes that the echo returns.
 define() {
     local floor=(echo_server) given=(pyzord 127.0.0.1 --workers 1) wildcard=(pyzord 0.0.0.0 --workers 1)
     base=("${floor[@]}") subject=("${given[@]}")
