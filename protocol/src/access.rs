@@ -10,7 +10,9 @@ use crate::request::{ANONYMOUS_USER, User};
 /// Which operations are granted to which users. What is not granted is denied.
 #[derive(Clone, Debug)]
 pub struct AccessList {
-    grants: HashMap<Box<[u8]>, Grants>,
+    /// Apart from the others, since almost every request is looked up here.
+    anonymous: Grants,
+    named: HashMap<Box<[u8]>, Grants>,
 }
 
 /// What one user may ask for.
@@ -34,7 +36,8 @@ impl AccessList {
     /// not exist.
     pub fn parse(text: &[u8], accounts: &Accounts) -> (Self, Vec<LineProblem>) {
         let mut list = Self {
-            grants: HashMap::new(),
+            anonymous: Grants::default(),
+            named: HashMap::new(),
         };
         let problems = field_lines(text)
             .filter_map(|(line, fields)| {
@@ -60,8 +63,8 @@ impl AccessList {
 
     fn of(&self, user: User<'_>) -> Option<&Grants> {
         match user {
-            User::Anonymous => self.grants.get(ANONYMOUS_USER),
-            User::Named(name) => self.grants.get(name),
+            User::Anonymous => Some(&self.anonymous),
+            User::Named(name) => self.named.get(name),
         }
     }
 
@@ -78,7 +81,10 @@ impl AccessList {
     }
 
     fn change(&mut self, user: &[u8], rule: &Rule) {
-        let grants = self.grants.entry(user.into()).or_default();
+        let grants = match user {
+            ANONYMOUS_USER => &mut self.anonymous,
+            _ => self.named.entry(user.into()).or_default(),
+        };
         if rule.allow {
             grants.operations = grants.operations.union(rule.operations);
             grants.unknown.extend(rule.unknown.iter().cloned());
@@ -99,12 +105,12 @@ impl Default for AccessList {
             Operation::Pong,
             Operation::Info,
         ];
-        let grants = Grants {
-            operations: operations.into_iter().collect(),
-            unknown: BTreeSet::new(),
-        };
         Self {
-            grants: HashMap::from([(ANONYMOUS_USER.into(), grants)]),
+            anonymous: Grants {
+                operations: operations.into_iter().collect(),
+                unknown: BTreeSet::new(),
+            },
+            named: HashMap::new(),
         }
     }
 }
