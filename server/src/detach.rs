@@ -55,10 +55,11 @@ fn wait_for(report: PipeReader, mut child: Child) -> Result<(), Error> {
     if text == READY {
         return Ok(());
     }
+    // Only when the child has ended is its output complete and everything free for another attempt.
+    let status = child
+        .wait()
+        .map_err(Error::system("wait for the background process"))?;
     if text.is_empty() {
-        let status = child
-            .wait()
-            .map_err(Error::system("wait for the background process"))?;
         text = format!("the background process ended while it started: {status}");
     }
     Err(Error::Detached(text))
