@@ -19,29 +19,31 @@
 //!
 //! | file | job |
 //! | --- | --- |
-//! | `flags`, `config` | what was typed and written -> one validated `Config` |
+//! | `main`, `flags`, `config` | what was typed and written -> one validated `Config` |
 //! | `startup`, `detach`, `signals` | the order of starting, stopping and reloading |
+//! | `cpus` | which cores there are to work on |
 //! | `access_files` | passwd and access file as one immutable snapshot |
-//! | `metrics`, `usage_log`, `log` | what happened: counted, one line a request, one line an event |
+//! | `bounded_read` | configuration files of any size, read up to a bound |
+//! | `metrics`, `usage_log`, `log`, `log_line` | what happened: counted, one line a request, one line an event |
 //! | `error` | every way this crate can fail |
 //!
-//! `unsafe` lives in `datapath/uring` and `datapath/mmsg` only.
+//! `unsafe` lives in `datapath/uring` and `datapath/mmsg` only: system calls that no safe crate wraps at this cost.
 
 pub mod access_files;
 mod bounded_read;
 pub mod config;
 pub mod cpus;
+pub mod datapath;
 pub mod detach;
 pub mod error;
 pub mod flags;
 pub mod log;
 pub mod log_line;
 pub mod metrics;
-pub mod request;
-pub mod startup;
-pub mod usage_log;
-pub mod datapath;
 pub mod pending_replies;
+pub mod request;
 pub mod signals;
 pub mod socket;
+pub mod startup;
+pub mod usage_log;
 pub mod worker;

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use pyzor_protocol::{Digest, Operation, Refusal};
+use pyzor_protocol::{ANONYMOUS_USER, Digest, Operation, Refusal, User};
 
 use crate::error::Error;
 use crate::log::{LogFile, yield_to_workers};
@@ -34,9 +34,6 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// Digests in one continuation item, as many as make it no larger than the others.
 const DIGESTS_PER_ITEM: usize = 4;
 
-/// The name of the user who needs no account.
-const ANONYMOUS: &[u8] = b"anonymous";
-
 /// What a line says about a request that was carried out.
 #[derive(Clone, Debug)]
 pub struct UsageEntry {
@@ -51,19 +48,27 @@ pub struct UsageEntry {
 impl UsageEntry {
     /// The facts of one request.
     pub fn new(
-        user: &[u8],
+        user: User<'_>,
         ip: IpAddr,
         operation: Operation,
         digests: impl IntoIterator<Item = Digest>,
     ) -> Self {
         let mut digests = digests.into_iter();
         Self {
-            user: (user != ANONYMOUS).then(|| user.into()),
+            user: match user {
+                User::Anonymous => None,
+                User::Named(name) => Some(name.into()),
+            },
             ip,
             operation,
             first: digests.next(),
             rest: digests.collect(),
         }
+    }
+
+    /// Digests it holds besides the first.
+    pub fn further_digests(&self) -> usize {
+        self.rest.len()
     }
 }
 
@@ -174,9 +179,6 @@ impl UsageLog {
         self.push(Item::Refusal { at, refusal });
     }
 
-    /// Does nothing: every line is handed over at once. Goes when the worker no longer calls it.
-    pub fn flush(&mut self) {}
-
     /// Items that fit. Only this end adds any, so the room cannot vanish.
     fn room(&self) -> usize {
         MAX_QUEUED_ITEMS - self.queue.len()
@@ -280,7 +282,7 @@ impl Writer {
             } => {
                 self.start.write(&mut self.lines, at, Level::Info);
                 self.lines
-                    .extend_from_slice(user.as_deref().unwrap_or(ANONYMOUS));
+                    .extend_from_slice(user.as_deref().unwrap_or(ANONYMOUS_USER));
                 // Writing to a vector cannot fail.
                 let _ = write!(self.lines, ",{ip},{},", operation.name());
                 self.render_digests(queue, first, more);
@@ -359,14 +361,14 @@ mod tests {
         let now = SystemTime::now();
         let six: Vec<_> = (1..=6).map(digest).collect();
         let entries = [
-            UsageEntry::new(b"anonymous", IP, Operation::Ping, []),
+            UsageEntry::new(User::Anonymous, IP, Operation::Ping, []),
             UsageEntry::new(
-                b"alice",
+                User::Named(b"alice"),
                 "::1".parse().unwrap(),
                 Operation::Check,
                 [digest(0xab)],
             ),
-            UsageEntry::new(b"alice", IP, Operation::Report, six.clone()),
+            UsageEntry::new(User::Named(b"alice"), IP, Operation::Report, six.clone()),
         ];
         log.request(now, &entries[0]);
         log.request(now, &entries[1]);
@@ -395,11 +397,11 @@ mod tests {
             log.refusal(now, Refusal::Forbidden);
         }
         // Three items: one too many.
-        let many = UsageEntry::new(ANONYMOUS, IP, Operation::Report, (0..6).map(digest));
+        let many = UsageEntry::new(User::Anonymous, IP, Operation::Report, (0..6).map(digest));
         log.request(now, &many);
         assert_eq!(lost(Arc::clone(&metrics)), 1);
         // Two items fit, and then nothing does.
-        let few = UsageEntry::new(ANONYMOUS, IP, Operation::Report, (0..5).map(digest));
+        let few = UsageEntry::new(User::Anonymous, IP, Operation::Report, (0..5).map(digest));
         log.request(now, &few);
         log.refusal(now, Refusal::Unavailable);
         assert_eq!(lost(metrics), 2);

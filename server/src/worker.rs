@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use pyzor_protocol::{MAX_REPLY_BYTES, Operation, Refusal, Request, Scratch, User};
+use pyzor_protocol::{MAX_REPLY_BYTES, Operation, Refusal, Request, Scratch};
 use pyzor_storage::{CommitOutcome, Completions, Engine, EpochSeconds, LookupAnswer, Unavailable};
 
 use crate::access_files::{Access, AccessFiles};
@@ -37,9 +37,6 @@ const DRAIN_AT_MOST: Duration = Duration::from_millis(200);
 
 /// How long a stopping worker waits for commits and lookups under way.
 const FINISH_AT_MOST: Duration = Duration::from_secs(5);
-
-/// The name that the anonymous user has in the usage log.
-const ANONYMOUS: &[u8] = b"anonymous";
 
 /// What a worker is made of.
 pub struct WorkerSetup {
@@ -237,7 +234,6 @@ impl Worker {
         }
         let received = datapath.turn(self)?;
         self.deliver(datapath)?;
-        self.ledger.flush();
         Ok(received)
     }
 
@@ -464,19 +460,9 @@ impl Ledger {
         self.metrics.answered(operation, status);
         self.metrics.add(Counter::BytesSent, length as u64);
     }
-
-    fn flush(&mut self) {
-        if let Some(log) = &mut self.usage_log {
-            log.flush();
-        }
-    }
 }
 
 fn usage_entry(operation: Operation, request: &Request<'_>, path: &ReplyPath) -> UsageEntry {
-    let user = match request.user() {
-        User::Anonymous => ANONYMOUS,
-        User::Named(name) => name,
-    };
     let digests = request.digests().filter_map(Result::ok);
-    UsageEntry::new(user, path.peer().ip(), operation, digests)
+    UsageEntry::new(request.user(), path.peer().ip(), operation, digests)
 }

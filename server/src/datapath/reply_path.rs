@@ -48,6 +48,13 @@ impl ReplyPath {
         }
     }
 
+    /// The way back to some sender, for tests that only hold it.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        let peer = (Ipv4Addr::LOCALHOST, 1024).into();
+        Self::new(Listener { index: 0, port: 1 }, peer, None)
+    }
+
     /// Who sent the datagram.
     pub fn peer(&self) -> SocketAddr {
         match self.ends {
