@@ -1,7 +1,7 @@
 //! Between the sockets and the worker: datagrams in, replies out, in batches.
 //!
-//! Two ways to the kernel show the same face, [`Datapath`]: [`uring`], a multishot receive on a ring of the worker's
-//! own, and [`mmsg`], `recvmmsg` and `sendmmsg`, for systems that refuse `io_uring`. [`choose`] decides by trying, and
+//! Two ways to the kernel show the same face, [`Datapath`]: `uring`, a multishot receive on a ring of the worker's
+//! own, and `mmsg`, `recvmmsg` and `sendmmsg`, for systems that refuse `io_uring`. [`choose`] decides by trying, and
 //! [`run`] starts the runtime that belongs to the choice.
 //!
 //! Invariants:
