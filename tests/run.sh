@@ -27,10 +27,12 @@ PYZOR_TESTS_SKIPS=$(realpath "$target/tmp")/skips
 : >"$PYZOR_TESTS_SKIPS"
 
 cargo fmt --all --check
+cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 cargo clippy --quiet --workspace --all-targets -- -D warnings
+cargo clippy --quiet --manifest-path tests/fuzz/Cargo.toml --target-dir "$target" --all-targets -- -D warnings
 check_dependencies
 RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps --document-private-items
-cargo test --workspace
+cargo test --workspace --no-fail-fast
 
 skipped=$(wc -l <"$PYZOR_TESTS_SKIPS")
 if [[ $skipped -gt 0 ]]; then

@@ -15,5 +15,5 @@ cargo run --quiet --bin seeds
 for target in "${targets[@]}"; do
     echo "== $target"
     cargo +nightly fuzz run --fuzz-dir . "$target" -- \
-        -max_total_time="$seconds" -max_len=65536 -timeout=10 -rss_limit_mb=4096 -print_final_stats=1
+        -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=4096 -print_final_stats=1
 done
