@@ -87,7 +87,7 @@ impl Setup {
 
     /// Starts the server and waits until it answers.
     pub(crate) fn start(self) -> Server {
-        for _ in 1..START_ATTEMPTS {
+        for _ in 0..START_ATTEMPTS {
             let port = free_port();
             let mut server = Server::spawn(&self, port);
             match server.wait_until_it_answers() {
