@@ -12,7 +12,9 @@ pub enum StoreError {
     #[error("{} is locked by another process: is a pyzord already running on it?", .0.display())]
     Locked(PathBuf),
     /// The file's format is newer than this program.
-    #[error("{file} was written by a newer version (format {found}, this version knows {known}): upgrade first")]
+    #[error(
+        "{file} was written by a newer version (format {found}, this version knows {known}): upgrade first"
+    )]
     Newer {
         /// The file's name inside the store.
         file: String,
@@ -22,7 +24,9 @@ pub enum StoreError {
         known: u128,
     },
     /// A file that belongs to the store is not there.
-    #[error("{file} is missing from the store: restore it from a backup, or move the whole store away")]
+    #[error(
+        "{file} is missing from the store: restore it from a backup, or move the whole store away"
+    )]
     Missing {
         /// The file's name inside the store.
         file: String,
@@ -36,11 +40,17 @@ pub enum StoreError {
         detail: &'static str,
     },
     /// An import was interrupted.
-    #[error("{} holds an import that did not finish: remove the directory and import again", .0.display())]
-    Unfinished(PathBuf),
+    #[error("{store} holds an import that did not finish: remove it and import again")]
+    Unfinished {
+        /// The store's directory.
+        store: String,
+    },
     /// There is a store already.
-    #[error("{} already holds a store: move it away, or import into another directory", .0.display())]
-    Exists(PathBuf),
+    #[error("{store} already holds a store: move it away, or import into another directory")]
+    Exists {
+        /// The store's directory.
+        store: String,
+    },
     /// A stored value has no meaning.
     #[error("{file} is damaged ({detail}): restore it from a backup")]
     Damaged {

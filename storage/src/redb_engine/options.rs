@@ -13,7 +13,7 @@ pub enum Durability {
 }
 
 /// What an operator decides about a store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct RedbOptions {
     /// How long a record lives after its latest report or whitelisting.
     pub cleanup_age: CleanupAge,

@@ -1,5 +1,9 @@
 //! What the store counts, for metrics and for the curious.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::store::Store;
+
 /// Numbers of a running store at one moment. Counters start at 0 when the store is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
@@ -41,4 +45,60 @@ pub struct StoreStats {
     pub failed_files: u64,
     /// Whether the sweeper waits because the clock looks wrong.
     pub sweep_waiting: bool,
+}
+
+/// Counters that no other part of the store keeps.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) journal_rows: AtomicU64,
+    pub(super) commits: AtomicU64,
+    pub(super) commit_failures: AtomicU64,
+    pub(super) folds: AtomicU64,
+    pub(super) fold_failures: AtomicU64,
+    /// Changes that had entered memory when the folder last took what there was.
+    pub(super) applied_at_fold: AtomicU64,
+    pub(super) swept: AtomicU64,
+    pub(super) filter_rebuilds: AtomicU64,
+    pub(super) deferred_lookups: AtomicU64,
+    pub(super) failed_lookups: AtomicU64,
+    pub(super) unavailable: AtomicU64,
+    pub(super) sweep_waiting: AtomicBool,
+    pub(super) journal_failed: AtomicBool,
+}
+
+/// Reads all numbers.
+pub(super) fn read(store: &Store) -> StoreStats {
+    let (counters, memory) = (&store.counters, &store.memory);
+    let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let failed_shards = memory
+        .shards
+        .iter()
+        .filter(|shard| shard.handle.is_failed());
+    let journal_failed = counters.journal_failed.load(Ordering::Relaxed);
+    StoreStats {
+        digests: memory.digests(),
+        hot_entries: memory.hot.entries() as u64,
+        hot_capacity: memory.hot.capacity() as u64,
+        unfolded_changes: store.pending.unfolded() as u64,
+        unfolded_limit: store.pending.limit() as u64,
+        journal_rows: value(&counters.journal_rows),
+        commits: value(&counters.commits),
+        commit_failures: value(&counters.commit_failures),
+        folds: value(&counters.folds),
+        fold_failures: value(&counters.fold_failures),
+        swept: value(&counters.swept),
+        evicted: memory.hot.evicted(),
+        filter_bits: memory.filter_bits(),
+        filter_rebuilds: value(&counters.filter_rebuilds),
+        deferred_lookups: value(&counters.deferred_lookups),
+        failed_lookups: value(&counters.failed_lookups),
+        unavailable: value(&counters.unavailable),
+        failed_files: failed_shards.count() as u64 + u64::from(journal_failed),
+        sweep_waiting: counters.sweep_waiting.load(Ordering::Relaxed),
+    }
+}
+
+/// Adds one to a counter that nothing else depends on.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }

@@ -1,0 +1,271 @@
+//! Makes updates durable, many at a time.
+//!
+//! One thread takes the open batch, writes it to the journal, lets memory take it in, and only then tells the workers
+//! (invariants 1 and 3).
+//!
+//! A commit that failed is *undecided*: the batch may be found in the journal later. Its updates get 503 and stay
+//! invisible. Until the journal is in service again no update is taken. Then the undecided batch is looked for: if it is
+//! there it counts, from then on and once (invariant 2). Numbers are never used twice, so there is no doubt which it is.
+//!
+//! A nearly full disk is treated alike, without letting it come to an error: redb would have to be opened anew.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use redb::Database;
+use tracing::{info, warn};
+
+use super::change::Batch;
+use super::database_handle::DatabaseHandle;
+use super::faults::{PlantedBug, planted};
+use super::journal;
+use super::pending_commits::Taken;
+use super::store::Store;
+use crate::engine::{CommitNumber, CommitOutcome};
+use crate::error::StoreError;
+
+/// Updates are refused while the disk has less room than this, in bytes: the folder needs some to make more.
+pub(super) const RESERVED_BYTES: u64 = 32 << 20;
+/// And are taken again from this on, so that it does not go back and forth.
+const ROOMY_BYTES: u64 = RESERVED_BYTES + (8 << 20);
+/// Pause between two looks at whether things are well again.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Folded rows deleted with each commit: more than one, so that the journal shrinks even under load.
+const ROWS_DELETED_A_COMMIT: u64 = 64;
+/// Folded rows deleted at a time when there is nothing to commit.
+const ROWS_DELETED_IDLE: u64 = 4096;
+
+/// Makes updates durable.
+pub(super) struct Committer {
+    store: Arc<Store>,
+    journal: DatabaseHandle,
+    next_seq: u64,
+    /// Rows the journal holds, or held before some were deleted.
+    oldest_row: u64,
+    /// A batch of which it is not known whether it is in the journal.
+    undecided: Option<u64>,
+    refusing: bool,
+    /// Memory of an earlier batch, for another one.
+    spare: Vec<u8>,
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Something was done: there may be more.
+    Done,
+    /// There is nothing to do.
+    Idle,
+    /// Updates are refused; look again after this pause.
+    Refusing(Duration),
+    /// There will never be anything to do again.
+    Stopped,
+}
+
+impl Committer {
+    /// `next_seq` is above every number that the journal and the shards know of.
+    pub(super) fn new(
+        store: Arc<Store>,
+        journal: DatabaseHandle,
+        oldest_row: u64,
+        next_seq: u64,
+    ) -> Self {
+        let committer = Self {
+            store,
+            journal,
+            next_seq,
+            oldest_row,
+            undecided: None,
+            refusing: false,
+            spare: Vec::new(),
+        };
+        committer.count_rows();
+        committer
+    }
+
+    pub(super) fn step(&mut self) -> Step {
+        if self.refusing && !self.is_well_again() {
+            return if self.store.is_stopping() {
+                Step::Stopped
+            } else {
+                Step::Refusing(RETRY_PAUSE)
+            };
+        }
+        match self.store.pending.take(std::mem::take(&mut self.spare)) {
+            Taken::Batch(number, changes) => self.commit(number, changes),
+            Taken::Nothing => self.tidy(),
+            Taken::Stop => Step::Stopped,
+        }
+    }
+
+    fn commit(&mut self, number: CommitNumber, mut changes: Vec<u8>) -> Step {
+        if planted(PlantedBug::ReplyBeforeCommit) {
+            self.publish(number, true);
+        }
+        let seq = self.next_seq;
+        let batch = Batch::decode(seq, &changes);
+        let size = batch.as_ref().map_or(0, Batch::len);
+        let written = self.has_room() && self.write(seq, &changes);
+        changes.clear();
+        self.spare = changes;
+        match batch {
+            Some(batch) if written => {
+                self.store.memory.apply(batch);
+                self.store.counters.commits.fetch_add(1, Ordering::Relaxed);
+                self.publish(number, true);
+                self.store.wake_folder_if_due();
+                Step::Done
+            }
+            _ => {
+                self.store.pending.release(size);
+                self.refuse();
+                Step::Refusing(RETRY_PAUSE)
+            }
+        }
+    }
+
+    /// Writes the batch to the journal. Whatever comes of it, the number is spent.
+    fn write(&mut self, seq: u64, changes: &[u8]) -> bool {
+        self.next_seq += 1;
+        let folded = self.folded_rows(ROWS_DELETED_A_COMMIT);
+        let next_oldest = folded.end;
+        let written = self
+            .journal
+            .with(|database| journal::append(database, seq, changes, folded))
+            .is_ok();
+        if written {
+            self.oldest_row = next_oldest;
+            self.count_rows();
+        } else {
+            self.undecided = Some(seq);
+        }
+        written
+    }
+
+    fn refuse(&mut self) {
+        self.refusing = true;
+        self.store
+            .counters
+            .commit_failures
+            .fetch_add(1, Ordering::Relaxed);
+        self.note_journal();
+        let last = self.store.pending.refuse();
+        self.publish(last, false);
+    }
+
+    fn publish(&self, through: CommitNumber, durable: bool) {
+        for completions in self.store.subscribers.lock().iter() {
+            completions.push_commit(CommitOutcome { through, durable });
+        }
+    }
+
+    /// Deletes folded rows while there is nothing better to do.
+    fn tidy(&mut self) -> Step {
+        let folded = self.folded_rows(ROWS_DELETED_IDLE);
+        if folded.is_empty() {
+            return Step::Idle;
+        }
+        let next_oldest = folded.end;
+        let truncated = self
+            .journal
+            .with(|database| journal::truncate(database, folded));
+        if truncated.is_err() {
+            self.refuse();
+            return Step::Refusing(RETRY_PAUSE);
+        }
+        self.oldest_row = next_oldest;
+        self.count_rows();
+        Step::Done
+    }
+
+    /// The oldest rows that every shard has folded, at most `count`.
+    fn folded_rows(&self, count: u64) -> Range<u64> {
+        let unfolded = self.store.memory.lowest_watermark() + 1;
+        self.oldest_row..unfolded.clamp(self.oldest_row, self.oldest_row + count)
+    }
+
+    fn count_rows(&self) {
+        let rows = self.next_seq - self.oldest_row;
+        self.store
+            .counters
+            .journal_rows
+            .store(rows, Ordering::Relaxed);
+    }
+
+    fn note_journal(&self) {
+        let failed = self.journal.is_failed();
+        self.store
+            .counters
+            .journal_failed
+            .store(failed, Ordering::Relaxed);
+    }
+
+    fn has_room(&self) -> bool {
+        let free = self.store.disk.free_bytes();
+        let has_room = free.as_ref().is_ok_and(|&free| free >= RESERVED_BYTES);
+        if !has_room {
+            match free {
+                Ok(free) => warn!("updates are refused: the disk has only {free} bytes left"),
+                Err(error) => warn!(
+                    "updates are refused: the disk does not say how much room it has: {error}"
+                ),
+            }
+        }
+        has_room
+    }
+
+    /// Whether updates can be taken again; takes them if so.
+    fn is_well_again(&mut self) -> bool {
+        let roomy = self
+            .store
+            .disk
+            .free_bytes()
+            .is_ok_and(|free| free >= ROOMY_BYTES);
+        let well = roomy && (!self.journal.is_failed() || self.reopen());
+        if well {
+            info!("updates are taken again");
+            self.refusing = false;
+            self.note_journal();
+            self.store.pending.accept();
+        }
+        well
+    }
+
+    fn reopen(&mut self) -> bool {
+        let (store, file) = (&self.store, self.journal.file());
+        let uptime = store.clock.uptime();
+        let undecided = self.undecided;
+        let reopened = self
+            .journal
+            .reopen_if_due(store.disk.as_ref(), uptime, |database| {
+                settle(store, database, file, undecided)
+            });
+        if reopened {
+            self.undecided = None;
+        }
+        reopened
+    }
+}
+
+/// Lets a batch that was undecided count if it is in the journal after all.
+fn settle(
+    store: &Store,
+    journal: &Database,
+    file: &str,
+    undecided: Option<u64>,
+) -> Result<(), StoreError> {
+    let Some(seq) = undecided else {
+        return Ok(());
+    };
+    if let Some(batch) = journal::batch(journal, file, seq)? {
+        info!(
+            "{} updates that were refused are in the journal and count",
+            batch.len()
+        );
+        store.pending.admit(batch.len());
+        store.memory.apply(batch);
+    }
+    Ok(())
+}

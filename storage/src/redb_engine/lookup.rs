@@ -1,0 +1,174 @@
+//! Lookups that need a file.
+//!
+//! Workers put them into a bounded queue; reader threads answer them. A reader reads the record from the shard and then
+//! puts it together with what memory says, under the lock of the digest's entry.
+//!
+//! Between the two, the shard may have been folded, and the entry with the folded changes may have left memory. The
+//! record that was read is stale then, and neither remembered nor answered (invariant 5): the shard's generation, noted
+//! before reading, tells.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, TrySendError};
+use pyzor_protocol::Digest;
+
+use super::hot_set::{Completed, Remember};
+use super::shard::{Shard, is_settled};
+use super::stats::count;
+use super::store::Store;
+use crate::engine::{Completions, LookupAnswer, Ticket, Unavailable};
+use crate::record::{EpochSeconds, Record};
+
+/// Lookups that may wait for a reader, of all workers together.
+pub(super) const QUEUED_LOOKUPS: usize = 8192;
+/// Times a record is read again because its shard has changed meanwhile. Folds take longer than reads, so that once is
+/// already rare.
+const READ_ATTEMPTS: usize = 8;
+
+/// What a reader is given to do.
+pub(super) enum Job {
+    Lookup(Question),
+    Stop,
+}
+
+/// A lookup that needs a file.
+pub(super) struct Question {
+    digest: Digest,
+    now: EpochSeconds,
+    ticket: Ticket,
+    to: Completions,
+}
+
+impl Question {
+    pub(super) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+}
+
+/// A record as read from its shard.
+pub(super) struct BaseRead {
+    base: Record,
+    generation: u64,
+}
+
+/// Queues a lookup for the readers.
+pub(super) fn enqueue(
+    store: &Store,
+    digest: &Digest,
+    now: EpochSeconds,
+    ticket: Ticket,
+    to: &Completions,
+) -> Result<(), Unavailable> {
+    let job = Job::Lookup(Question {
+        digest: *digest,
+        now,
+        ticket,
+        to: to.clone(),
+    });
+    match store.jobs.try_send(job) {
+        Ok(()) => {
+            count(&store.counters.deferred_lookups);
+            Ok(())
+        }
+        Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+            count(&store.counters.unavailable);
+            Err(Unavailable)
+        }
+    }
+}
+
+/// Answers lookups.
+pub(super) struct Reader {
+    store: Arc<Store>,
+    jobs: Receiver<Job>,
+}
+
+impl Reader {
+    pub(super) fn new(store: Arc<Store>, jobs: Receiver<Job>) -> Self {
+        Self { store, jobs }
+    }
+
+    /// Answers until told to stop.
+    pub(super) fn run(&self) {
+        while let Ok(Job::Lookup(question)) = self.jobs.recv() {
+            self.answer(&question);
+        }
+    }
+
+    /// Answers what is in the queue. Returns how many there were.
+    pub(super) fn drain(&self) -> usize {
+        let mut answered = 0;
+        while let Some(question) = self.next() {
+            self.answer(&question);
+            answered += 1;
+        }
+        answered
+    }
+
+    /// Takes a lookup out of the queue without answering it.
+    pub(super) fn next(&self) -> Option<Question> {
+        match self.jobs.try_recv() {
+            Ok(Job::Lookup(question)) => Some(question),
+            Ok(Job::Stop) | Err(_) => None,
+        }
+    }
+
+    fn answer(&self, question: &Question) {
+        let record = if self.store.is_stopping() {
+            Err(Unavailable)
+        } else {
+            self.look_up(&question.digest)
+        };
+        self.reply(question, record);
+    }
+
+    /// Sends the answer to who asked.
+    pub(super) fn reply(&self, question: &Question, record: Result<Record, Unavailable>) {
+        if record.is_err() {
+            count(&self.store.counters.failed_lookups);
+        }
+        question.to.push_answer(LookupAnswer {
+            ticket: question.ticket,
+            record: record.map(|record| record.visible_at(self.store.memory.age, question.now)),
+        });
+        self.store.wake_evictor_if_due();
+    }
+
+    /// Both halves, as often as it takes.
+    pub(super) fn look_up(&self, digest: &Digest) -> Result<Record, Unavailable> {
+        for _ in 0..READ_ATTEMPTS {
+            let read = self.read_base(digest)?;
+            if let Some(record) = self.complete(digest, &read) {
+                return Ok(record);
+            }
+        }
+        Err(Unavailable)
+    }
+
+    /// First half of a lookup: what the shard says.
+    pub(super) fn read_base(&self, digest: &Digest) -> Result<BaseRead, Unavailable> {
+        let shard = self.store.memory.shard(digest);
+        let generation = shard.generation();
+        let base = shard
+            .handle
+            .with(|database| Shard::read(database, digest))
+            .map_err(|_| Unavailable)?;
+        Ok(BaseRead { base, generation })
+    }
+
+    /// Second half: the record, unless the shard has changed since.
+    pub(super) fn complete(&self, digest: &Digest, read: &BaseRead) -> Option<Record> {
+        let memory = &self.store.memory;
+        let shard = memory.shard(digest);
+        let remember = if is_settled(read.generation) {
+            Remember::Yes
+        } else {
+            Remember::No
+        };
+        let current = || shard.generation() == read.generation;
+        match memory.complete(digest, read.base, remember, current) {
+            Completed::Record(record) => Some(record),
+            Completed::Stale | Completed::Replay => None,
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Creating, checking and opening a store's files, and bringing memory to where it was.
+//!
+//! **Creating.** The journal is created first and says "being created"; then come the shards; then it says "complete". A
+//! crash in between leaves a store that says it was never used: the next start clears it away and begins again. An import
+//! says "being loaded" meanwhile, and what it leaves is refused, because it holds half of somebody's data. A shard without
+//! a journal is refused too: only the journal is there from the beginning.
+//!
+//! **Opening.** Every file must carry the same store id and its own place. All shards are read once, in parallel, for the
+//! filter, the number of digests and the latest time. Then every batch of the journal that some shard lacks enters memory
+//! just as if it had been committed now; what a shard has folded already is skipped by its watermark. So a batch counts
+//! once, wherever the crash came.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::thread::{available_parallelism, scope};
+use std::time::Instant;
+
+use redb::Database;
+use tracing::{info, warn};
+
+use super::database_handle::{DatabaseHandle, builder};
+use super::disk::Disk;
+use super::hot_set::HotSet;
+use super::journal;
+use super::keyed_hash::random;
+use super::memory::{Memory, is_unfolded};
+use super::options::RedbOptions;
+use super::schema::{
+    Identity, Role, State, read_identity, read_state, write_identity, write_state,
+};
+use super::seen_filter::Filter;
+use super::shard::Shard;
+use crate::error::StoreError;
+use crate::record::EpochSeconds;
+
+/// A store whose files are open and whose memory is filled.
+pub(super) struct Recovered {
+    pub(super) journal: DatabaseHandle,
+    pub(super) memory: Memory,
+    /// The journal's oldest row, or the number the next one will have.
+    pub(super) oldest_row: u64,
+    pub(super) next_seq: u64,
+    /// Changes that are not folded.
+    pub(super) unfolded: usize,
+}
+
+/// Opens the store on `disk`, creating it when there is none.
+pub(super) fn recover(disk: &dyn Disk, options: &RedbOptions) -> Result<Recovered, StoreError> {
+    let started = Instant::now();
+    let identity = match find(disk)? {
+        Found::Store(identity) => identity,
+        Found::Nothing => create(disk, options.shards)?,
+        Found::Unfinished => {
+            return Err(StoreError::Unfinished {
+                store: disk.describe(),
+            });
+        }
+    };
+    let recovered = open(disk, options, identity)?;
+    info!(
+        "opened the store: {} digests, {} changes to fold, in {} ms",
+        recovered.memory.digests(),
+        recovered.unfolded,
+        started.elapsed().as_millis()
+    );
+    Ok(recovered)
+}
+
+/// What is on a disk.
+pub(super) enum Found {
+    /// Nothing, or only what a creation left that did not get to its end.
+    Nothing,
+    /// A store.
+    Store(Identity),
+    /// An import that did not get to its end.
+    Unfinished,
+}
+
+/// Looks what is on `disk`, and clears away what an unfinished creation has left.
+pub(super) fn find(disk: &dyn Disk) -> Result<Found, StoreError> {
+    let files = database_files(disk)?;
+    let journal = Role::Journal.file();
+    if !files.contains(&journal) {
+        return match files.first() {
+            None => Ok(Found::Nothing),
+            Some(_) => Err(StoreError::Missing { file: journal }),
+        };
+    }
+    let state = match look_at_journal(disk) {
+        Ok(state) => state,
+        // Without shards it cannot have been in use: its creation was cut off.
+        Err(_) if files.len() == 1 => None,
+        Err(error) => return Err(error),
+    };
+    match state {
+        Some((identity, State::Complete)) => Ok(Found::Store(identity)),
+        Some((_, State::Loading)) => Ok(Found::Unfinished),
+        Some((_, State::Creating)) => clear(disk, &files),
+        None if files.len() == 1 => clear(disk, &files),
+        None => Err(StoreError::Foreign {
+            file: journal,
+            detail: "it carries no store id",
+        }),
+    }
+}
+
+fn database_files(disk: &dyn Disk) -> Result<Vec<String>, StoreError> {
+    let mut files = disk.list().map_err(StoreError::io(disk.describe()))?;
+    files.retain(|file| is_database(file));
+    Ok(files)
+}
+
+fn is_database(file: &str) -> bool {
+    Path::new(file)
+        .extension()
+        .is_some_and(|extension| extension == "redb")
+}
+
+fn look_at_journal(disk: &dyn Disk) -> Result<Option<(Identity, State)>, StoreError> {
+    let file = Role::Journal.file();
+    disk.forget_cached(&file).map_err(StoreError::io(&file))?;
+    let journal = disk
+        .open(&file, &builder(CREATION_CACHE_BYTES))
+        .map_err(StoreError::database(&file))?;
+    match read_identity(&journal, Role::Journal)? {
+        Some(identity) => Ok(Some((identity, read_state(&journal)?))),
+        None => Ok(None),
+    }
+}
+
+fn clear(disk: &dyn Disk, files: &[String]) -> Result<Found, StoreError> {
+    warn!("the store's creation was cut off before it was used: creating it anew");
+    // The journal goes last: as long as it is there, it says that the rest is worth nothing.
+    let journal = Role::Journal.file();
+    let shards = files.iter().filter(|file| **file != journal);
+    for file in shards {
+        disk.remove(file).map_err(StoreError::io(file))?;
+    }
+    sync_directory(disk)?;
+    disk.remove(&journal).map_err(StoreError::io(&journal))?;
+    sync_directory(disk)?;
+    Ok(Found::Nothing)
+}
+
+/// Cache of a database that is only created or looked at, in bytes.
+const CREATION_CACHE_BYTES: usize = 1 << 20;
+
+/// Creates a store without any record.
+fn create(disk: &dyn Disk, shards: usize) -> Result<Identity, StoreError> {
+    let (identity, journal) = create_files(disk, shards, State::Creating)?;
+    complete(&journal)?;
+    Ok(identity)
+}
+
+/// Creates the files of a store. It must be [completed](complete) before it can be opened.
+pub(super) fn create_files(
+    disk: &dyn Disk,
+    shards: usize,
+    state: State,
+) -> Result<(Identity, Database), StoreError> {
+    let store = random().map_err(StoreError::io("random numbers"))?;
+    let store = u128::from_le_bytes(store);
+    let identity = Identity { store, shards };
+    let journal = create_file(disk, identity, Role::Journal, state)?;
+    sync_directory(disk)?;
+    for index in 0..shards {
+        create_file(disk, identity, Role::Shard(index), state)?;
+    }
+    sync_directory(disk)?;
+    Ok((identity, journal))
+}
+
+/// Makes a store that has been created one that can be opened.
+pub(super) fn complete(journal: &Database) -> Result<(), StoreError> {
+    write_state(journal, State::Complete).map_err(StoreError::database(&Role::Journal.file()))
+}
+
+fn create_file(
+    disk: &dyn Disk,
+    identity: Identity,
+    role: Role,
+    state: State,
+) -> Result<Database, StoreError> {
+    let file = role.file();
+    let database = disk
+        .create(&file, &builder(CREATION_CACHE_BYTES))
+        .map_err(StoreError::database(&file))?;
+    write_identity(&database, identity, role, state).map_err(StoreError::database(&file))?;
+    Ok(database)
+}
+
+fn sync_directory(disk: &dyn Disk) -> Result<(), StoreError> {
+    disk.sync_directory()
+        .map_err(StoreError::io(disk.describe()))
+}
+
+fn open(
+    disk: &dyn Disk,
+    options: &RedbOptions,
+    identity: Identity,
+) -> Result<Recovered, StoreError> {
+    let cache_bytes = options.cache_bytes / (identity.shards + 1);
+    let journal = DatabaseHandle::open(disk, identity, Role::Journal, cache_bytes)?;
+    let shards = (0..identity.shards)
+        .map(|index| Shard::open(disk, identity, index, cache_bytes))
+        .collect::<Result<Box<[_]>, _>>()?;
+    let (filter, latest_time) = read_shards(&shards)?;
+    let hot = HotSet::new(options.hot_set_bytes, options.cleanup_age)
+        .map_err(StoreError::io("random numbers"))?;
+    let memory = Memory::new(hot, filter, shards, options.cleanup_age, latest_time);
+    let rows = journal.while_opening(|database| {
+        journal::bounds(database).map_err(StoreError::database(journal.file()))
+    })?;
+    let unfolded = replay(&journal, &memory)?;
+    let last_row = rows.map_or(0, |(_, last)| last);
+    let watermarks = memory.shards.iter().map(Shard::watermark);
+    let next_seq = 1 + watermarks.fold(last_row, u64::max);
+    Ok(Recovered {
+        oldest_row: rows.map_or(next_seq, |(first, _)| first),
+        journal,
+        memory,
+        next_seq,
+        unfolded,
+    })
+}
+
+/// Lets memory take in every batch that some shard lacks. Returns how many changes these have.
+fn replay(journal: &DatabaseHandle, memory: &Memory) -> Result<usize, StoreError> {
+    let watermark = memory.lowest_watermark();
+    let mut unfolded = 0;
+    journal.while_opening(|database| {
+        journal::visit(database, journal.file(), 0..=u64::MAX, |batch| {
+            if is_unfolded(batch.seq, watermark) {
+                unfolded += batch.len();
+                memory.apply(batch);
+            }
+            Ok(())
+        })
+    })?;
+    Ok(unfolded)
+}
+
+/// Reads every record once. Returns a filter that knows all digests, and the latest time.
+fn read_shards(shards: &[Shard]) -> Result<(Filter, EpochSeconds), StoreError> {
+    let digests = shards.iter().map(Shard::digests).sum();
+    let filter = Filter::for_digests(digests).map_err(StoreError::io("random numbers"))?;
+    let latest_time = AtomicU32::new(0);
+    let next = AtomicUsize::new(0);
+    let read = || -> Result<(), StoreError> {
+        while let Some(shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
+            latest_time.fetch_max(read_shard(shard, &filter)?, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    let threads = available_parallelism().map_or(1, usize::from);
+    scope(|scope| {
+        let readers: Vec<_> = (1..threads.min(shards.len()))
+            .map(|_| scope.spawn(read))
+            .collect();
+        let own = read();
+        let others = readers.into_iter().map(|reader| {
+            reader
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        others.fold(own, Result::and)
+    })?;
+    Ok((filter, latest_time.into_inner()))
+}
+
+fn read_shard(shard: &Shard, filter: &Filter) -> Result<EpochSeconds, StoreError> {
+    let mut latest_time = 0;
+    shard.handle.while_opening(|database| {
+        Shard::visit(database, None, usize::MAX, |digest, record| {
+            filter.insert(&digest);
+            latest_time = latest_time.max(record.last_updated());
+        })
+        .map_err(StoreError::database(shard.handle.file()))
+    })?;
+    Ok(latest_time)
+}

@@ -1,0 +1,86 @@
+//! The store's threads: thin loops round the steps that do the work.
+
+use std::io;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::setpriority_process;
+use tracing::debug;
+
+use super::committer::{Committer, Step};
+use super::evict::evict_surplus;
+use super::folder::Folder;
+use super::options::Durability;
+use super::store::Store;
+use crate::error::StoreError;
+
+/// Shortest time between the beginnings of two commits. A commit costs the same however large it is.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(1);
+/// The same where nobody waits for the commit.
+const RELAXED_COMMIT_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the evictor sleeps when nobody wakes it.
+const EVICTOR_SLEEP: Duration = Duration::from_secs(60);
+
+/// Niceness of threads that somebody waits for.
+pub(super) const NICE_SERVING: i32 = 5;
+/// Niceness of threads that nobody waits for.
+pub(super) const NICE_BACKGROUND: i32 = 10;
+
+/// Starts a thread of lower priority than the workers.
+pub(super) fn spawn(
+    name: &'static str,
+    nice: i32,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StoreError> {
+    let lowered = move || {
+        lower_priority(nice).unwrap_or_else(|error| {
+            debug!("{name} keeps its priority: {error}");
+        });
+        run();
+    };
+    Builder::new()
+        .name(name.to_owned())
+        .spawn(lowered)
+        .map_err(|source| StoreError::Thread { name, source })
+}
+
+/// Linux keeps a niceness for each thread, and "this process" means the calling thread.
+fn lower_priority(nice: i32) -> io::Result<()> {
+    Ok(setpriority_process(None, nice)?)
+}
+
+/// Commits until there is nothing left and never will be.
+pub(super) fn commit(mut committer: Committer, store: &Store) {
+    let interval = match store.durability {
+        Durability::Group => COMMIT_INTERVAL,
+        Durability::Relaxed => RELAXED_COMMIT_INTERVAL,
+    };
+    loop {
+        let started = Instant::now();
+        match committer.step() {
+            Step::Done => {
+                let pause = interval.saturating_sub(started.elapsed());
+                store.pending.wait_until_urgent(pause);
+            }
+            Step::Idle => store.pending.wait_for_work(),
+            Step::Refusing(pause) => store.pending.wait_until_urgent(pause),
+            Step::Stopped => return,
+        }
+    }
+}
+
+/// Folds, sweeps and builds filters until the store stops.
+pub(super) fn fold(mut folder: Folder, store: &Store) {
+    while !store.is_stopping() {
+        let pause = folder.step();
+        store.folder_wake.wait(pause);
+    }
+}
+
+/// Makes room in the hot set until the store stops.
+pub(super) fn evict(store: &Store) {
+    while !store.is_stopping() {
+        evict_surplus(store);
+        store.evictor_wake.wait(EVICTOR_SLEEP);
+    }
+}
