@@ -324,8 +324,21 @@ fn expected_failures() -> Vec<[String; 3]> {
 }
 
 #[test]
-fn an_interrupted_import_is_no_store() {
+fn an_import_that_is_killed_at_its_start_is_no_store() {
     needs!(Reference, Gdbm);
+    let message = refusal_after_a_kill_once("pyzord.redb/journal.redb");
+    assert!(message.contains("pyzor-migrate"), "{message}");
+}
+
+#[test]
+fn an_import_that_is_killed_half_way_is_no_store() {
+    needs!(Reference, Gdbm);
+    let message = refusal_after_a_kill_once("pyzord.redb/shard-007.redb");
+    assert!(message.contains("did not finish"), "{message}");
+}
+
+/// Kills an import as soon as it has made `file`; what the server says then, instead of starting.
+fn refusal_after_a_kill_once(file: &str) -> String {
     let setup = Setup::new(Io::Auto);
     let (source, destination) = (
         setup.home().join("pyzord.db"),
@@ -336,17 +349,19 @@ fn an_interrupted_import_is_no_store() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    assert!(eventually(REFERENCE_LIMIT, || destination.exists()));
+    while !setup.home().join(file).exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it makes {file}");
+        std::thread::yield_now();
+    }
     child.kill().unwrap();
     assert_eq!(
         child.wait().unwrap().signal(),
         Some(9),
         "it was not done yet"
     );
-
     let (status, message) = setup.refused();
     assert!(!status.success());
-    assert!(message.contains("import"), "{message}");
+    message
 }
 
 /// A gdbm file of ten records in an otherwise empty directory.

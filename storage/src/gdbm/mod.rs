@@ -1,7 +1,7 @@
 //! Reads GNU dbm files, the reference's default store. Never writes one.
 //!
-//! - [`layout`]: the bytes of a header and a bucket, in every variant of the format.
-//! - [`entries`]: one walk over all entries of a file, past what is damaged.
+//! - `layout`: the bytes of a header and a bucket, in every variant of the format.
+//! - `entries`: one walk over all entries of a file, past what is damaged.
 //!
 //! # Why not a crate
 //!
