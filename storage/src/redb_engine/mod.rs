@@ -187,8 +187,11 @@ impl RedbEngine {
     }
 
     /// Whether `directory` holds a store, finished or not.
+    ///
+    /// Shards are made only once the journal says what for: a journal alone is what an import or a creation left that
+    /// was cut off before it had begun.
     pub fn exists(directory: &Path) -> bool {
-        directory.join(Role::Journal.file()).exists()
+        directory.join(Role::Shard(0).file()).exists()
     }
 
     fn stop(&mut self) {
