@@ -5,15 +5,12 @@ use super::store::Store;
 /// Times the evictor goes round. The first time may only take the second chances away.
 const ROUNDS: usize = 2;
 
-/// Evicts what is too many, if it can be. What cannot leave yet does so after the next fold.
-pub(super) fn evict_surplus(store: &Store) {
+/// Evicts what is too many. Returns whether that worked; if not, it may after the next fold.
+pub(super) fn evict_surplus(store: &Store) -> bool {
     for _ in 0..ROUNDS {
-        let surplus = store.memory.hot.surplus();
-        if surplus == 0 {
-            return;
-        }
-        evict(store, surplus);
+        evict(store, store.memory.hot.surplus());
     }
+    store.memory.hot.surplus() == 0
 }
 
 /// Evicts up to `count` entries that have no unfolded change and were not looked up lately.

@@ -12,12 +12,13 @@
 //! - An entry that does not know its base holds every change that its shard has not folded, and no other. For that,
 //!   the folder lets every entry it touches know its base before it commits the fold ([`HotSet::teach`]).
 //! - A record read from a shard is remembered only if the shard did not change since before it was read.
-//! - The table is made once, with room for every entry it may ever hold: it never grows under a worker.
+//! - The table is made once, with room for every entry it may ever hold, and never grows.
 
+use std::hash::BuildHasher;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use dashmap::{DashMap, Entry};
+use dashmap::{DashMap, SharedValue};
 use parking_lot::Mutex;
 use pyzor_protocol::Digest;
 
@@ -35,7 +36,7 @@ const PLACES_PER_PART: usize = 2048;
 /// A part takes entries up to 7/8 of its places.
 const USABLE_PLACES_PER_PART: usize = PLACES_PER_PART / 8 * 7;
 /// Entries that the table may hold, in percent of its places: leaves six standard deviations for the fullest part.
-const MAX_LOAD_PERCENT: usize = 65;
+const MAX_LOAD_PERCENT: usize = 70;
 /// Of those, entries that may have unfolded changes: these cannot make room for others.
 const MAX_UNFOLDED_PERCENT: usize = 35;
 /// Unfolded changes beyond this bring nothing: a fold is as cheap a record as it gets, and a start has to read them.
@@ -104,8 +105,8 @@ pub(super) struct HotSet {
     evicted: AtomicU64,
     capacity: usize,
     age: CleanupAge,
-    /// Where the evictor stopped: entries before it that stayed.
-    hand: Mutex<usize>,
+    /// Where the evictor stopped in each part, counted in entries.
+    hands: Mutex<Box<[usize]>>,
 }
 
 impl HotSet {
@@ -123,7 +124,7 @@ impl HotSet {
             evicted: AtomicU64::new(0),
             capacity: parts * PLACES_PER_PART / 100 * MAX_LOAD_PERCENT,
             age,
-            hand: Mutex::new(0),
+            hands: Mutex::new(vec![0; parts].into()),
         })
     }
 
@@ -173,13 +174,14 @@ impl HotSet {
 
     /// Applies a durable change out of batch `seq`. `stored` says whether a shard may hold a record of the digest.
     pub(super) fn apply(&self, change: &Change, seq: u64, stored: bool) {
-        match self.map.entry(change.digest) {
-            Entry::Occupied(mut entry) => entry.get_mut().apply(change, seq, self.age),
-            Entry::Vacant(entry) => {
-                entry.insert(Slot::of_change(change, seq, stored, self.age));
-                self.entries.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        self.visit(
+            &change.digest,
+            |slot| slot.apply(change, seq, self.age),
+            || {
+                let slot = Slot::of_change(change, seq, stored, self.age);
+                (Some(slot), ())
+            },
+        );
     }
 
     /// Puts together what a shard says of `digest` and what memory says.
@@ -190,12 +192,12 @@ impl HotSet {
         digest: &Digest,
         base: Record,
         remember: Remember,
-        current: impl FnOnce() -> bool,
+        current: impl Fn() -> bool,
     ) -> Completed {
         let current = || planted(PlantedBug::StaleBaseCached) || current();
-        match self.map.entry(*digest) {
-            Entry::Occupied(mut entry) => {
-                let slot = entry.get_mut();
+        self.visit(
+            digest,
+            |slot| {
                 slot.touch();
                 if slot.base == Base::Known {
                     return Completed::Record(unpack(&slot.record));
@@ -208,16 +210,51 @@ impl HotSet {
                     Some(record) => Completed::Record(record),
                     None => Completed::Replay,
                 }
-            }
-            Entry::Vacant(_) if !current() => Completed::Stale,
-            Entry::Vacant(entry) => {
-                if remember == Remember::Yes && self.has_room() {
-                    entry.insert(Slot::of_record(base));
-                    self.entries.fetch_add(1, Ordering::Relaxed);
+            },
+            || {
+                if !current() {
+                    return (None, Completed::Stale);
                 }
-                Completed::Record(base)
-            }
+                let remembered = remember == Remember::Yes && self.has_room();
+                let slot = remembered.then(|| Slot::of_record(base));
+                (slot, Completed::Record(base))
+            },
+        )
+    }
+
+    /// Does one thing or another under the lock of `digest`'s entry, whether there is one or not. Of `vacant` comes an
+    /// entry to put there, or none.
+    fn visit<R>(
+        &self,
+        digest: &Digest,
+        occupied: impl FnOnce(&mut Slot) -> R,
+        vacant: impl FnOnce() -> (Option<Slot>, R),
+    ) -> R {
+        let hash_of = |digest: &Digest| self.map.hasher().hash_one(digest);
+        let (hash, number) = (
+            hash_of(digest),
+            self.map.determine_shard(self.map.hash_usize(digest)),
+        );
+        let mut part = self.map.shards()[number].write();
+        if let Some((_, slot)) = part.get_mut(hash, |(key, _)| key == digest) {
+            return occupied(slot.get_mut());
         }
+        let (slot, result) = vacant();
+        if let Some(slot) = slot {
+            if part.len() == part.capacity() {
+                // Places of entries that have left cannot all be used again. Left alone, the table would grow; instead
+                // its part is filled anew, which takes some 30 microseconds every thousand entries.
+                let entries: Vec<_> = part.drain().collect();
+                for entry in entries {
+                    part.insert(hash_of(&entry.0), entry, |(key, _)| hash_of(key));
+                }
+            }
+            part.insert(hash, (*digest, SharedValue::new(slot)), |(key, _)| {
+                hash_of(key)
+            });
+            self.entries.fetch_add(1, Ordering::Relaxed);
+        }
+        result
     }
 
     /// Lets the entry of `digest`, if there is one, know what its shard holds. For the folder, which has read `base` in
@@ -250,43 +287,61 @@ impl HotSet {
 
     /// Removes the entry of `digest`, unless it has changes after batch `watermark`. Returns whether it is gone.
     pub(super) fn forget(&self, digest: &Digest, watermark: u64) -> bool {
-        match self.map.entry(*digest) {
-            Entry::Vacant(_) => true,
-            Entry::Occupied(entry) if entry.get().is_unfolded(watermark) => false,
-            Entry::Occupied(entry) => {
-                entry.remove();
-                self.entries.fetch_sub(1, Ordering::Relaxed);
-                true
-            }
+        let mut stays = false;
+        let removed = self.map.remove_if(digest, |_, slot| {
+            stays = slot.is_unfolded(watermark);
+            !stays
+        });
+        if removed.is_some() {
+            self.entries.fetch_sub(1, Ordering::Relaxed);
         }
+        !stays
     }
 
-    /// Removes up to `count` entries that were not looked up since the last time round and have no change after their
-    /// shard's watermark.
+    /// Removes about `count` entries that were not looked up since the last time round and have no change after their
+    /// shard's watermark. Returns how many went.
+    ///
+    /// All parts are left with the same number of entries, as far as they can: new entries go everywhere alike, and no
+    /// part may overflow.
     pub(super) fn evict(&self, count: usize, watermark: impl Fn(&Digest) -> u64) -> usize {
-        let mut hand = self.hand.lock();
-        let mut left = count;
-        let mut position = 0;
-        self.map.retain(|digest, slot| {
-            position += 1;
-            if left == 0 || position <= *hand {
-                return true;
-            }
-            if !slot.may_leave(watermark(digest)) {
-                return true;
-            }
-            left -= 1;
-            if left == 0 {
-                *hand = position - count;
-            }
-            false
-        });
-        let evicted = count - left;
-        if left > 0 {
-            *hand = 0;
+        let goal = self.entries().saturating_sub(count) / self.map.shards().len();
+        let mut hands = self.hands.lock();
+        let mut evicted = 0;
+        for (number, hand) in hands.iter_mut().enumerate() {
+            evicted += self.evict_from(number, hand, goal, &watermark);
         }
         self.entries.fetch_sub(evicted, Ordering::Relaxed);
         self.evicted.fetch_add(evicted as u64, Ordering::Relaxed);
+        evicted
+    }
+
+    /// Goes round one part, from where the hand stands, until `goal` entries are left. All that stays is put in anew,
+    /// which makes every other place usable again.
+    fn evict_from(
+        &self,
+        number: usize,
+        hand: &mut usize,
+        goal: usize,
+        watermark: impl Fn(&Digest) -> u64,
+    ) -> usize {
+        let hash_of = |digest: &Digest| self.map.hasher().hash_one(digest);
+        let mut part = self.map.shards()[number].write();
+        let quota = part.len().saturating_sub(goal);
+        if quota == 0 {
+            return 0;
+        }
+        let mut entries: Vec<_> = part.drain().collect();
+        let start = *hand % entries.len();
+        entries.rotate_left(start);
+        let mut evicted = 0;
+        for (position, (digest, mut slot)) in entries.into_iter().enumerate() {
+            if evicted < quota && slot.get_mut().may_leave(watermark(&digest)) {
+                evicted += 1;
+                *hand = start + position + 1 - evicted;
+            } else {
+                part.insert(hash_of(&digest), (digest, slot), |(key, _)| hash_of(key));
+            }
+        }
         evicted
     }
 }
@@ -487,22 +542,21 @@ mod tests {
     }
 
     #[test]
-    fn the_evictor_goes_on_where_it_stopped() {
+    fn every_part_is_left_with_the_same_number() {
         let hot = HotSet::new(1 << 20, AGE).unwrap();
-        (0..100).for_each(|number| hot.apply(&report(number, 1), 1, false));
-        let order = || hot.map.iter().map(|entry| *entry.key()).collect::<Vec<_>>();
-        hot.evict(100, |_| 1);
-        let before = order();
-        assert_eq!(hot.evict(10, |_| 1), 10);
-        assert_eq!(order(), before[10..]);
-        before[10..15]
-            .iter()
-            .for_each(|digest| assert!(matches!(hot.get(digest), Hot::Known(_))));
-        assert_eq!(hot.evict(10, |_| 1), 10);
-        let kept: Vec<_> = [&before[10..15], &before[25..]].concat();
-        assert_eq!(order(), kept, "what was looked up has a second chance");
-        assert_eq!(hot.evict(5, |_| 1), 5);
-        let kept: Vec<_> = [&before[10..15], &before[30..]].concat();
-        assert_eq!(order(), kept, "the hand goes on");
+        (0..8000).for_each(|number| hot.apply(&report(number, 1), 1, false));
+        assert_eq!(hot.evict(8000, |_| 1), 0, "everything was new");
+        let lengths = || {
+            let parts = hot.map.shards().iter();
+            parts.map(|part| part.read().len()).collect::<Vec<_>>()
+        };
+        assert!(lengths().iter().any(|&length| length != 1000));
+        let evicted = hot.evict(1600, |_| 1);
+        assert_eq!(lengths(), [800; 8]);
+        let wanted = |number: &u32| hot.get(&digest(*number)) != Hot::Absent;
+        assert_eq!((0..8000).filter(wanted).count(), 8000 - evicted);
+        assert_eq!(hot.evict(8000, |_| 1), 0, "everything was looked up");
+        assert_eq!(hot.evict(8000, |_| 1), 8000 - evicted);
+        assert_eq!(hot.entries(), 0);
     }
 }

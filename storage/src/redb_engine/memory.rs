@@ -110,7 +110,7 @@ impl Memory {
                 // Nobody changes the entry or the list while this is held.
                 let unfolded = self.unfolded.lock();
                 self.replay(&unfolded, digest, base, &current);
-                self.hot.complete(digest, base, Remember::No, current)
+                self.hot.complete(digest, base, Remember::No, &current)
             }
             completed => completed,
         }

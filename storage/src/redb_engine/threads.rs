@@ -1,7 +1,7 @@
 //! The store's threads: thin loops round the steps that do the work.
 
 use std::io;
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use rustix::process::setpriority_process;
@@ -20,6 +20,9 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(1);
 const RELAXED_COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the evictor sleeps when nobody wakes it.
 const EVICTOR_SLEEP: Duration = Duration::from_secs(60);
+
+/// How long it waits in any case when nothing could leave.
+const EVICTOR_PAUSE: Duration = Duration::from_millis(100);
 
 /// Niceness of threads that somebody waits for.
 pub(super) const NICE_SERVING: i32 = 5;
@@ -80,7 +83,9 @@ pub(super) fn fold(mut folder: Folder, store: &Store) {
 /// Makes room in the hot set until the store stops.
 pub(super) fn evict(store: &Store) {
     while !store.is_stopping() {
-        evict_surplus(store);
+        if !evict_surplus(store) {
+            sleep(EVICTOR_PAUSE);
+        }
         store.evictor_wake.wait(EVICTOR_SLEEP);
     }
 }
