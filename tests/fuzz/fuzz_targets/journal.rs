@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libfuzzer_sys::fuzz_target;
 use pyzor_fuzz::Scratch;
-use pyzor_storage::redb_engine::{RedbEngine, RedbOptions, SystemClock};
+use pyzor_storage::redb_engine::{MIN_HOT_SET_BYTES, RedbEngine, RedbOptions, SystemClock};
 use redb::{Database, TableDefinition};
 
 const BATCHES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("batches");
@@ -25,6 +25,10 @@ static NUMBER: AtomicU64 = AtomicU64::new(1 << 32);
 fn open(directory: &Path) -> Result<RedbEngine, pyzor_storage::StoreError> {
     let options = RedbOptions {
         shards: 1,
+        // Little to set up and tear down in each run.
+        hot_set_bytes: MIN_HOT_SET_BYTES,
+        cache_bytes: MIN_HOT_SET_BYTES,
+        reader_threads: 1,
         ..RedbOptions::default()
     };
     RedbEngine::open(
