@@ -4,6 +4,16 @@
 //!
 //! A report or whitelisting that was acknowledged survives a crash of the process and a loss of power, and is counted
 //! exactly once. What was refused with 503 may count or not; what was refused with 4xx never does.
+//!
+//! # Map
+//!
+//! | file | job |
+//! | --- | --- |
+//! | `engine` | the face every store shows to the server |
+//! | `record` | what is known of a digest, and how a change alters it |
+//! | `redb_engine` | the embedded store, where the promise is kept |
+//! | `gdbm`, `reference_record` | the Python server's files and values, to import from |
+//! | `error` | every way a store can fail |
 
 mod engine;
 mod error;

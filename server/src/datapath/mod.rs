@@ -8,6 +8,14 @@
 //! - a datapath belongs to one thread, which creates, uses and drops it;
 //! - no datagram is taken that a turn does not hand to the handler, and every buffer goes back to the kernel;
 //! - nothing here allocates after the start, and a turn costs at most a system call or two a batch.
+//!
+//! | file | job |
+//! | --- | --- |
+//! | `uring`, `mmsg` | the two ways to the kernel |
+//! | `reply_path` | where a reply goes, kept as long as it waits |
+//! | `waker` | how other threads end a worker's wait |
+//! | `reply_arena` | where a batch of replies is written |
+//! | `socket_name`, `packet_info` | addresses and control data as the kernel lays them out |
 
 mod mmsg;
 mod packet_info;

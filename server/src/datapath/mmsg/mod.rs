@@ -1,4 +1,6 @@
 //! The fallback datapath: `recvmmsg` and `sendmmsg` on a plain tokio runtime, where `io_uring` is refused.
+//!
+//! A datagram's way: `receive_batch`, the worker, `send_batch`. `socket_memory` asks a socket what it dropped.
 
 #![allow(
     unsafe_code,

@@ -4,6 +4,15 @@
 //! The ring belongs to the worker's thread alone, beside the one that `tokio_uring` runs on, whose runtime waits for it
 //! through an eventfd. `tokio_uring` appears in this module only; its own UDP socket has neither multishot receives
 //! nor buffer rings.
+//!
+//! | file | job |
+//! | --- | --- |
+//! | `ring` | setting it up, entering the kernel |
+//! | `receive`, `receive_buffers` | datagrams in |
+//! | `send` | replies out |
+//! | `completion_tag` | which of them a completion is about |
+//! | `wakeup` | how the runtime learns of completions |
+//! | `trial`, `refusal` | whether it all works here, and why not |
 
 #![allow(
     unsafe_code,
