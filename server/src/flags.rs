@@ -5,7 +5,7 @@ use clap::Parser;
 
 /// Listens for Pyzor requests and answers them.
 ///
-/// Every option but --homedir, --detach and --debug can also be a line of section [server] in the file `config` of the
+/// Every option but --homedir, --detach and --debug can also be a line of section `[server]` in the file `config` of the
 /// home directory; the command line wins. Relative file names are relative to the home directory, and `~` is expanded.
 ///
 /// SIGUSR1 and SIGHUP read the passwd and access files again and reopen the logs. SIGTERM and SIGINT stop the server

@@ -39,7 +39,8 @@ impl CleanupAge {
 
     /// Whether a record last updated at `updated` is past its age at `now`.
     pub fn has_passed(self, updated: EpochSeconds, now: EpochSeconds) -> bool {
-        self.0.is_some_and(|age| now.saturating_sub(updated) > age.get())
+        self.0
+            .is_some_and(|age| now.saturating_sub(updated) > age.get())
     }
 
     /// The same age, longer by `grace` seconds.
