@@ -131,6 +131,7 @@ impl Folder {
         let Some(last) = batches.last() else {
             return true;
         };
+        debug!("folding {} batches", batches.len());
         let mut all = true;
         for (index, shard) in store.memory.shards.iter().enumerate() {
             all &= shard.watermark() >= last.seq || self.fold_shard(index, &batches, last.seq);
