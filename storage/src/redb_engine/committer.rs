@@ -150,7 +150,7 @@ impl Committer {
             .counters
             .commit_failures
             .fetch_add(1, Ordering::Relaxed);
-        self.note_journal();
+        self.note_health();
         let last = self.store.pending.refuse();
         self.publish(last, false);
     }
@@ -194,12 +194,12 @@ impl Committer {
             .store(rows, Ordering::Relaxed);
     }
 
-    fn note_journal(&self) {
+    fn note_health(&self) {
+        let counters = &self.store.counters;
         let failed = self.journal.is_failed();
-        self.store
-            .counters
-            .journal_failed
-            .store(failed, Ordering::Relaxed);
+        counters.journal_failed.store(failed, Ordering::Relaxed);
+        let refusing = self.refusing;
+        counters.refusing_updates.store(refusing, Ordering::Relaxed);
     }
 
     fn has_room(&self) -> bool {
@@ -227,7 +227,7 @@ impl Committer {
         if well {
             info!("updates are taken again");
             self.refusing = false;
-            self.note_journal();
+            self.note_health();
             self.store.pending.accept();
         }
         well

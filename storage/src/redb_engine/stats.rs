@@ -43,6 +43,8 @@ pub struct StoreStats {
     pub unavailable: u64,
     /// Database files that are out of order now.
     pub failed_files: u64,
+    /// Whether updates are refused now, because the journal has failed or the disk is full.
+    pub refusing_updates: bool,
     /// Whether the sweeper waits because the clock looks wrong.
     pub sweep_waiting: bool,
 }
@@ -64,6 +66,7 @@ pub(super) struct Counters {
     pub(super) unavailable: AtomicU64,
     pub(super) sweep_waiting: AtomicBool,
     pub(super) journal_failed: AtomicBool,
+    pub(super) refusing_updates: AtomicBool,
 }
 
 /// Reads all numbers.
@@ -94,6 +97,7 @@ pub(super) fn read(store: &Store) -> StoreStats {
         failed_lookups: value(&counters.failed_lookups),
         unavailable: value(&counters.unavailable),
         failed_files: failed_shards.count() as u64 + u64::from(journal_failed),
+        refusing_updates: counters.refusing_updates.load(Ordering::Relaxed),
         sweep_waiting: counters.sweep_waiting.load(Ordering::Relaxed),
     }
 }
