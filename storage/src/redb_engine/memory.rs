@@ -66,11 +66,14 @@ impl Memory {
         }
     }
 
-    /// What memory knows of `digest`: the hot set first, then the filter.
+    /// What memory knows of `digest`. The filter comes first: it has every digest that the hot set has with a record, most
+    /// checks are of digests it does not have, and its no costs one line of memory.
     pub(super) fn look_up(&self, digest: &Digest) -> Hot {
+        if !self.seen.contains(digest) {
+            return Hot::Known(Record::EMPTY);
+        }
         match self.hot.get(digest) {
-            Hot::Absent if self.seen.contains(digest) => Hot::BaseNeeded,
-            Hot::Absent => Hot::Known(Record::EMPTY),
+            Hot::Absent => Hot::BaseNeeded,
             known => known,
         }
     }

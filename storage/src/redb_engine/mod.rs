@@ -2,7 +2,7 @@
 //!
 //! # Map
 //!
-//! A check: [`lookup`](RedbEngine::lookup) asks `memory`: first the `hot_set`, then the `seen_filter`. Rarely both leave it
+//! A check: [`lookup`](RedbEngine::lookup) asks `memory`: first the `seen_filter`, then the `hot_set`. Rarely both leave it
 //! open; then [`lookup_deferred`](RedbEngine::lookup_deferred) queues it for a reader thread (`lookup`), which reads the
 //! digest's `shard`.
 //!
