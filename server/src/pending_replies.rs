@@ -72,6 +72,11 @@ impl PendingReplies {
         self.commits.is_empty() && self.lookups_waiting() == 0
     }
 
+    /// Whether an update's reply is held back.
+    pub fn awaits_commit(&self) -> bool {
+        !self.commits.is_empty()
+    }
+
     /// Holds the reply to an update until `commit`, which is not before that of the previous call.
     pub fn await_commit(&mut self, commit: CommitNumber, thread: &[u8], waiting: Waiting) {
         debug_assert!(self.commits.back().is_none_or(|(last, ..)| *last <= commit));

@@ -326,9 +326,11 @@ impl Worker {
         if self.pending.is_empty() {
             return Ok(());
         }
+        self.completions.await_commits(true);
         while let Some(outcome) = self.completions.next_commit() {
             self.deliver_commit(outcome, datapath)?;
         }
+        self.completions.await_commits(self.pending.awaits_commit());
         while let Some(answer) = self.completions.next_answer() {
             self.deliver_lookup(answer, datapath)?;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -73,8 +74,8 @@ pub const MAX_DEFERRED_LOOKUPS: usize = 4096;
 
 /// What a worker learns from the store after the fact: outcomes of commits, and answers to deferred lookups.
 ///
-/// Cheap to clone; every clone is the same mailbox. `wake` is called after each delivery, from the store's threads,
-/// and must not block.
+/// Cheap to clone; every clone is the same mailbox. `wake` is called after each delivery that the owner waits for, from
+/// the store's threads, and must not block.
 #[derive(Clone)]
 pub struct Completions {
     shared: Arc<Mailbox>,
@@ -84,6 +85,8 @@ struct Mailbox {
     /// Outcomes not taken yet, in order; runs of the same outcome are merged, so it stays as short as the
     /// store's health is stable.
     commits: Mutex<VecDeque<CommitOutcome>>,
+    /// Whether the owner waits for a commit now; if not, its outcome is no reason to wake it.
+    awaits_commit: AtomicBool,
     answers: (Sender<LookupAnswer>, Receiver<LookupAnswer>),
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -112,6 +115,7 @@ impl Completions {
         Self {
             shared: Arc::new(Mailbox {
                 commits: Mutex::new(VecDeque::new()),
+                awaits_commit: AtomicBool::new(false),
                 answers: bounded(MAX_DEFERRED_LOOKUPS),
                 wake: Box::new(wake),
             }),
@@ -127,7 +131,9 @@ impl Completions {
                 _ => commits.push_back(outcome),
             }
         }
-        (self.shared.wake)();
+        if self.shared.awaits_commit.load(Ordering::Relaxed) {
+            (self.shared.wake)();
+        }
     }
 
     /// Answers a deferred lookup. For the store's side.
@@ -139,6 +145,12 @@ impl Completions {
         (self.shared.wake)();
     }
 
+    /// Says whether the owner is to be woken for commits. Whoever begins to wait says so first and looks for outcomes
+    /// then: what came before is found, and for what comes later the lock around the outcomes has made this known.
+    pub fn await_commits(&self, awaits: bool) {
+        self.shared.awaits_commit.store(awaits, Ordering::Relaxed);
+    }
+
     /// The next commit outcome, oldest first.
     pub fn next_commit(&self) -> Option<CommitOutcome> {
         self.shared.commits.lock().pop_front()
@@ -147,5 +159,52 @@ impl Completions {
     /// The next lookup answer.
     pub fn next_answer(&self) -> Option<LookupAnswer> {
         self.shared.answers.1.try_recv().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    fn outcome(through: u64, durable: bool) -> CommitOutcome {
+        CommitOutcome {
+            through: CommitNumber(through),
+            durable,
+        }
+    }
+
+    #[test]
+    fn outcomes_of_the_same_kind_are_merged_in_order() {
+        let completions = Completions::new(|| {});
+        for (through, durable) in [(1, true), (2, true), (3, false), (4, false), (5, true)] {
+            completions.push_commit(outcome(through, durable));
+        }
+        let outcomes: Vec<_> = std::iter::from_fn(|| completions.next_commit()).collect();
+        assert_eq!(
+            outcomes,
+            [outcome(2, true), outcome(4, false), outcome(5, true)]
+        );
+    }
+
+    #[test]
+    fn a_commit_wakes_only_who_waits_for_one() {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let completions = Completions::new({
+            let wakes = Arc::clone(&wakes);
+            move || drop(wakes.fetch_add(1, Ordering::Relaxed))
+        });
+        completions.push_commit(outcome(1, true));
+        assert_eq!(wakes.load(Ordering::Relaxed), 0);
+        completions.await_commits(true);
+        completions.push_commit(outcome(2, true));
+        assert_eq!(wakes.load(Ordering::Relaxed), 1);
+        completions.await_commits(false);
+        completions.push_answer(LookupAnswer {
+            ticket: Ticket(1),
+            record: Err(Unavailable),
+        });
+        assert_eq!(wakes.load(Ordering::Relaxed), 2);
     }
 }
