@@ -95,7 +95,10 @@ impl Committer {
         }
         match self.store.pending.take(std::mem::take(&mut self.spare)) {
             Taken::Batch(number, changes) => self.commit(number, changes),
-            Taken::Nothing => self.tidy(),
+            Taken::Nothing => {
+                self.store.changes_under_way_since(None);
+                self.tidy()
+            }
             Taken::Stop => Step::Stopped,
         }
     }
@@ -107,6 +110,11 @@ impl Committer {
         let seq = self.next_seq;
         let batch = Batch::decode(seq, &changes);
         let size = batch.as_ref().map_or(0, Batch::len);
+        let oldest = batch
+            .iter()
+            .flat_map(Batch::changes)
+            .map(|change| change.time);
+        self.store.changes_under_way_since(oldest.min());
         let written = self.has_room() && self.write(seq, &changes);
         changes.clear();
         self.spare = changes;
@@ -152,6 +160,9 @@ impl Committer {
             .fetch_add(1, Ordering::Relaxed);
         self.note_health();
         let last = self.store.pending.refuse();
+        if self.undecided.is_none() {
+            self.store.changes_under_way_since(None);
+        }
         self.publish(last, false);
     }
 

@@ -37,7 +37,8 @@
 //! 5. A miss in the hot set means that the shard alone knows. An entry leaves only without unfolded changes; a record that
 //!    was read is remembered only if its shard has not changed since. (`hot_set`, `lookup`)
 //! 6. Whoever puts base and unfolded changes together sees both at one moment: one entry, one lock. (`hot_set`)
-//! 7. One thread folds and sweeps, and never sweeps a record that has an unfolded change. (`folder`, `sweeper`)
+//! 7. One thread folds and sweeps, and never sweeps a record that has an unfolded change, or may get one by a commit that
+//!    is under way or undecided. (`folder`, `sweeper`)
 //! 8. Everything that grows is bounded: the open batch, unfolded changes and with them the journal and the hot set, the
 //!    readers' queue. At the bound the answer is "unavailable". (`pending_commits`, `hot_set`, `lookup`)
 
@@ -66,11 +67,13 @@ mod stats;
 mod steps;
 mod store;
 mod sweeper;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::bounded;
@@ -287,6 +290,7 @@ fn build(
         folder_wake: Signal::default(),
         evictor_wake: Signal::default(),
         stopping: AtomicBool::new(false),
+        under_way_since: AtomicU32::new(EpochSeconds::MAX),
     });
     let mut folder = Folder::new(Arc::clone(&store));
     if recovered.unfolded > store.pending.limit() {

@@ -2,7 +2,8 @@
 //!
 //! A record past its age reads as absent whether it has been deleted or not, so there is no hurry: the sweeper goes through
 //! the shards a slice at a time with pauses, once an hour, and leaves records alone until [`SWEEP_GRACE_SECONDS`] after
-//! their age, so that no change that is still on its way can find its record fresh.
+//! their age, so that no change that is still on its way can find its record fresh. A commit may take longer than that, or
+//! stay undecided: meanwhile records are judged by the time of its oldest change.
 //!
 //! Deleting and memory: an entry of the hot set whose record is deleted has to go first, and must not be filled from what
 //! somebody read before. So for as long as a slice is being deleted nobody remembers what is read from the shard. An entry
@@ -111,7 +112,7 @@ fn sweep_slice(
     let age = store.memory.age.with_grace(SWEEP_GRACE_SECONDS);
     let (last, expired) = shard
         .handle
-        .with(|database| expired(database, after, age, store.clock.now()))?;
+        .with(|database| expired(database, after, age, store.sweep_time()))?;
     if !expired.is_empty() {
         let swept = delete(store, shard, &expired)?;
         store.counters.swept.fetch_add(swept, Ordering::Relaxed);

@@ -1,0 +1,284 @@
+//! The engine step by step, on a disk that fails when told.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pyzor_protocol::Digest;
+use redb::backends::FileBackend;
+use redb::{Builder, Database, DatabaseError, StorageBackend};
+use tempfile::TempDir;
+
+use super::disk::DirectoryDisk;
+use super::*;
+use crate::record::{CleanupAge, Record};
+
+const START: EpochSeconds = 1_800_000_000;
+
+/// What a test says of a disk, and what the disk tells.
+struct Conditions {
+    free_bytes: AtomicU64,
+    journal_fails: AtomicBool,
+    open_files: AtomicUsize,
+    /// Files that were open when the disk was let go.
+    left_open: AtomicUsize,
+}
+
+/// A directory under such conditions.
+struct FaultyDisk {
+    disk: DirectoryDisk,
+    path: std::path::PathBuf,
+    conditions: Arc<Conditions>,
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    file: FileBackend,
+    is_journal: bool,
+    conditions: Arc<Conditions>,
+}
+
+impl std::fmt::Debug for Conditions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("conditions")
+    }
+}
+
+impl FaultyDisk {
+    fn wrap(&self, name: &str, file: File) -> Result<FaultyFile, DatabaseError> {
+        self.conditions.open_files.fetch_add(1, Ordering::SeqCst);
+        Ok(FaultyFile {
+            file: FileBackend::new(file)?,
+            is_journal: name == Role::Journal.file(),
+            conditions: Arc::clone(&self.conditions),
+        })
+    }
+}
+
+impl Drop for FaultyDisk {
+    fn drop(&mut self) {
+        let open = self.conditions.open_files.load(Ordering::SeqCst);
+        self.conditions.left_open.store(open, Ordering::SeqCst);
+    }
+}
+
+impl Drop for FaultyFile {
+    fn drop(&mut self) {
+        self.conditions.open_files.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn describe(&self) -> String {
+        self.disk.describe()
+    }
+
+    fn create(&self, file: &str, builder: &Builder) -> Result<Database, DatabaseError> {
+        let created = File::create_new(self.path.join(file))?;
+        drop(created);
+        self.open(file, builder)
+    }
+
+    fn open(&self, file: &str, builder: &Builder) -> Result<Database, DatabaseError> {
+        let path = self.path.join(file);
+        let opened = OpenOptions::new().read(true).write(true).open(path)?;
+        let wrapped = self.wrap(file, opened)?;
+        wrapped.check()?;
+        builder.create_with_backend(wrapped)
+    }
+
+    fn remove(&self, file: &str) -> io::Result<()> {
+        self.disk.remove(file)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.disk.sync_directory()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.conditions.free_bytes.load(Ordering::SeqCst))
+    }
+
+    fn forget_cached(&self, file: &str) -> io::Result<()> {
+        self.disk.forget_cached(file)
+    }
+}
+
+impl FaultyFile {
+    fn check(&self) -> io::Result<()> {
+        if self.is_journal && self.conditions.journal_fails.load(Ordering::SeqCst) {
+            return Err(io::Error::other("a disk error, as told"));
+        }
+        Ok(())
+    }
+}
+
+impl StorageBackend for FaultyFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write(offset, data)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.check()
+    }
+}
+
+/// Time that stands still until it is moved.
+#[derive(Default)]
+struct StoppedClock {
+    passed_seconds: AtomicU32,
+}
+
+impl StoppedClock {
+    fn advance(&self, seconds: u32) {
+        self.passed_seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for StoppedClock {
+    fn now(&self) -> EpochSeconds {
+        START + self.passed_seconds.load(Ordering::SeqCst)
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::from_secs(self.passed_seconds.load(Ordering::SeqCst).into())
+    }
+}
+
+/// A stepped engine, and everything round it.
+struct Bench {
+    engine: RedbEngine,
+    steps: Steps,
+    clock: Arc<StoppedClock>,
+    conditions: Arc<Conditions>,
+    _directory: TempDir,
+}
+
+const AGE_SECONDS: u32 = 1_000_000;
+
+fn digest(number: u32) -> Digest {
+    // Spread over all shards.
+    let spread = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut bytes = [0; Digest::BYTES];
+    bytes[..8].copy_from_slice(&spread.to_be_bytes());
+    bytes[8..12].copy_from_slice(&number.to_be_bytes());
+    Digest::from_bytes(bytes)
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let conditions = Arc::new(Conditions {
+            free_bytes: AtomicU64::new(u64::MAX),
+            journal_fails: AtomicBool::new(false),
+            open_files: AtomicUsize::new(0),
+            left_open: AtomicUsize::new(usize::MAX),
+        });
+        let disk = FaultyDisk {
+            disk: DirectoryDisk::lock(directory.path()).unwrap(),
+            path: directory.path().to_owned(),
+            conditions: Arc::clone(&conditions),
+        };
+        let options = RedbOptions {
+            cleanup_age: CleanupAge::from_seconds(AGE_SECONDS),
+            hot_set_bytes: 8 << 20,
+            cache_bytes: 16 << 20,
+            shards: 2,
+            ..RedbOptions::default()
+        };
+        let clock = Arc::new(StoppedClock::default());
+        let time: Arc<dyn Clock> = Arc::clone(&clock) as _;
+        let (engine, steps) = RedbEngine::open_stepped(Arc::new(disk), options, time).unwrap();
+        Self {
+            engine,
+            steps,
+            clock,
+            conditions,
+            _directory: directory,
+        }
+    }
+
+    /// Reports digests in one commit. Returns whether that worked.
+    fn report(&mut self, numbers: impl IntoIterator<Item = u32>) -> bool {
+        for number in numbers {
+            let now = self.clock.now();
+            let update = self
+                .engine
+                .update(ChangeKind::Report, &[digest(number)], now);
+            if update == Update::Unavailable {
+                return false;
+            }
+        }
+        self.steps.commit()
+    }
+
+    fn look_up(&mut self, number: u32) -> Record {
+        let (digest, now) = (digest(number), self.clock.now());
+        if let Lookup::Found(record) = self.engine.lookup(&digest, now) {
+            return record;
+        }
+        let completions = Completions::new(|| {});
+        self.engine
+            .lookup_deferred(&digest, now, Ticket(1), &completions)
+            .unwrap();
+        self.steps.answer_lookups();
+        completions.next_answer().unwrap().record.unwrap()
+    }
+
+    fn set_journal_fails(&self, fails: bool) {
+        self.conditions.journal_fails.store(fails, Ordering::SeqCst);
+    }
+}
+
+/// A change whose commit is undecided still counts on the record that it found fresh.
+#[test]
+fn the_record_below_an_undecided_change_is_not_swept() {
+    let mut bench = Bench::new();
+    assert!(bench.report([1, 1, 1, 1, 1]));
+    for _ in 0..3 {
+        // Keeps the clock trusted.
+        bench.clock.advance(AGE_SECONDS / 4);
+        assert!(bench.report([2]));
+    }
+    assert!(bench.steps.fold());
+    bench.clock.advance(AGE_SECONDS / 4 - 10);
+    bench.set_journal_fails(true);
+    assert!(!bench.report([1]));
+    bench.clock.advance(2 * 3600);
+    bench.steps.sweep();
+    assert!(!bench.engine.stats().sweep_waiting);
+    bench.set_journal_fails(false);
+    for _ in 0..10 {
+        bench.clock.advance(10);
+        bench.steps.commit();
+    }
+    assert_eq!(bench.engine.stats().failed_files, 0);
+    assert_eq!(bench.look_up(1).r_count, 6);
+
+    bench.clock.advance(2 * AGE_SECONDS / 3);
+    assert!(bench.report([3]));
+    bench.clock.advance(AGE_SECONDS / 2);
+    assert!(bench.report([3]));
+    assert!(bench.steps.fold());
+    while bench.steps.commit() {}
+    bench.steps.sweep();
+    assert_eq!(bench.engine.stats().swept, 2, "sweeping goes on");
+}
