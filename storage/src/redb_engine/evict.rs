@@ -8,7 +8,11 @@ const ROUNDS: usize = 2;
 /// Evicts what is too many. Returns whether that worked; if not, it may after the next fold.
 pub(super) fn evict_surplus(store: &Store) -> bool {
     for _ in 0..ROUNDS {
-        evict(store, store.memory.hot.surplus());
+        let surplus = store.memory.hot.surplus();
+        if surplus == 0 {
+            return true;
+        }
+        evict(store, surplus);
     }
     store.memory.hot.surplus() == 0
 }

@@ -282,3 +282,14 @@ fn the_record_below_an_undecided_change_is_not_swept() {
     bench.steps.sweep();
     assert_eq!(bench.engine.stats().swept, 2, "sweeping goes on");
 }
+
+#[test]
+fn nothing_leaves_memory_while_there_is_room() {
+    let mut bench = Bench::new();
+    assert!(bench.report(0..3000));
+    assert!(bench.steps.fold());
+    for _ in 0..3 {
+        bench.steps.evict_surplus();
+    }
+    assert_eq!(bench.engine.stats().hot_entries, 3000);
+}
