@@ -193,7 +193,9 @@ mod tests {
         let wakes = Arc::new(AtomicUsize::new(0));
         let completions = Completions::new({
             let wakes = Arc::clone(&wakes);
-            move || drop(wakes.fetch_add(1, Ordering::Relaxed))
+            move || {
+                wakes.fetch_add(1, Ordering::Relaxed);
+            }
         });
         completions.push_commit(outcome(1, true));
         assert_eq!(wakes.load(Ordering::Relaxed), 0);
