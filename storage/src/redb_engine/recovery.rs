@@ -10,6 +10,7 @@
 //! just as if it had been committed now; what a shard has folded already is skipped by its watermark. So a batch counts
 //! once, wherever the crash came.
 
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread::{available_parallelism, scope};
@@ -88,8 +89,8 @@ pub(super) fn find(disk: &dyn Disk) -> Result<Found, StoreError> {
     }
     let state = match look_at_journal(disk) {
         Ok(state) => state,
-        // Without shards it cannot have been in use: its creation was cut off.
-        Err(_) if files.len() == 1 => None,
+        // Without shards it cannot have been in use.
+        Err(error) if files.len() == 1 && is_half_made(&error) => None,
         Err(error) => return Err(error),
     };
     match state {
@@ -102,6 +103,14 @@ pub(super) fn find(disk: &dyn Disk) -> Result<Found, StoreError> {
             detail: "it carries no store id",
         }),
     }
+}
+
+/// Whether the file is none of redb's: redb makes a file one as the last step of creating it.
+fn is_half_made(error: &StoreError) -> bool {
+    let StoreError::Database { source, .. } = error else {
+        return false;
+    };
+    matches!(source.as_ref(), redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData)
 }
 
 fn database_files(disk: &dyn Disk) -> Result<Vec<String>, StoreError> {

@@ -42,7 +42,7 @@ pub(super) type PackedRecord = [u8; RECORD_BYTES];
 pub(super) const RECORDS: TableDefinition<'_, &[u8; Digest::BYTES], &PackedRecord> =
     TableDefinition::new("records");
 pub(super) const BATCHES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("batches");
-const META: TableDefinition<'_, &str, u128> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'_, &str, u128> = TableDefinition::new("meta");
 
 const FORMAT_KEY: &str = "format";
 const STORE_KEY: &str = "store";

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use pyzor_protocol::Digest;
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, StorageBackend};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageBackend};
 use tempfile::TempDir;
 
 use super::disk::DirectoryDisk;
+use super::schema::META;
 use super::*;
 use crate::record::{CleanupAge, Record};
 
@@ -183,6 +184,16 @@ fn digest(number: u32) -> Digest {
     Digest::from_bytes(bytes)
 }
 
+fn options() -> RedbOptions {
+    RedbOptions {
+        cleanup_age: CleanupAge::from_seconds(AGE_SECONDS),
+        hot_set_bytes: 8 << 20,
+        cache_bytes: 16 << 20,
+        shards: 2,
+        ..RedbOptions::default()
+    }
+}
+
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -197,16 +208,9 @@ impl Bench {
             path: directory.path().to_owned(),
             conditions: Arc::clone(&conditions),
         };
-        let options = RedbOptions {
-            cleanup_age: CleanupAge::from_seconds(AGE_SECONDS),
-            hot_set_bytes: 8 << 20,
-            cache_bytes: 16 << 20,
-            shards: 2,
-            ..RedbOptions::default()
-        };
         let clock = Arc::new(StoppedClock::default());
         let time: Arc<dyn Clock> = Arc::clone(&clock) as _;
-        let (engine, steps) = RedbEngine::open_stepped(Arc::new(disk), options, time).unwrap();
+        let (engine, steps) = RedbEngine::open_stepped(Arc::new(disk), options(), time).unwrap();
         Self {
             engine,
             steps,
@@ -292,4 +296,57 @@ fn nothing_leaves_memory_while_there_is_room() {
         bench.steps.evict_surplus();
     }
     assert_eq!(bench.engine.stats().hot_entries, 3000);
+}
+
+/// What opening the store in a directory says.
+fn open(directory: &Path) -> Result<(), StoreError> {
+    RedbEngine::open(directory, options(), Arc::new(SystemClock)).map(RedbEngine::close)
+}
+
+fn number_of(journal: &Path, key: &str) -> Option<u128> {
+    let database = Database::open(journal).unwrap();
+    let meta = database.begin_read().unwrap().open_table(META).unwrap();
+    meta.get(key).unwrap().map(|number| number.value())
+}
+
+#[test]
+fn a_journal_that_cannot_be_opened_is_not_cleared_away() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path()).unwrap();
+    for index in 0..options().shards {
+        std::fs::remove_file(directory.path().join(Role::Shard(index).file())).unwrap();
+    }
+    let journal = directory.path().join(Role::Journal.file());
+    let store = number_of(&journal, "store");
+    let held = Database::open(&journal).unwrap();
+    assert!(matches!(
+        open(directory.path()),
+        Err(StoreError::Database { .. })
+    ));
+    let transaction = held.begin_write().unwrap();
+    transaction
+        .open_table(META)
+        .unwrap()
+        .insert("format", 2)
+        .unwrap();
+    transaction.commit().unwrap();
+    drop(held);
+    assert!(matches!(
+        open(directory.path()),
+        Err(StoreError::Newer { .. })
+    ));
+    assert_eq!(number_of(&journal, "store"), store);
+}
+
+#[test]
+fn a_journal_that_was_never_made_is_cleared_away() {
+    for content in [0, 100, 1 << 20] {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = directory.path().join(Role::Journal.file());
+        std::fs::write(&journal, vec![0; content]).unwrap();
+        open(directory.path()).unwrap();
+    }
+    let directory = tempfile::tempdir().unwrap();
+    Database::create(directory.path().join(Role::Journal.file())).unwrap();
+    open(directory.path()).unwrap();
 }
