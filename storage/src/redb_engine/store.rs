@@ -20,7 +20,6 @@ use crate::record::EpochSeconds;
 
 /// What the threads of one store share.
 pub(super) struct Store {
-    pub(super) disk: Arc<dyn Disk>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) durability: Durability,
     pub(super) pending: PendingCommits,
@@ -33,6 +32,8 @@ pub(super) struct Store {
     pub(super) stopping: AtomicBool,
     /// The time of the oldest change that is not in memory yet though it may come to count, or the largest number.
     pub(super) under_way_since: AtomicU32,
+    /// Last, because it goes last: with it goes the lock that keeps others from files that are open here.
+    pub(super) disk: Arc<dyn Disk>,
 }
 
 impl Store {

@@ -350,3 +350,11 @@ fn a_journal_that_was_never_made_is_cleared_away() {
     Database::create(directory.path().join(Role::Journal.file())).unwrap();
     open(directory.path()).unwrap();
 }
+
+#[test]
+fn the_directory_is_let_go_after_its_files() {
+    let bench = Bench::new();
+    let conditions = Arc::clone(&bench.conditions);
+    drop(bench);
+    assert_eq!(conditions.left_open.load(Ordering::SeqCst), 0);
+}
