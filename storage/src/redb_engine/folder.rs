@@ -19,11 +19,12 @@ use redb::{Database, ReadableTable, ReadableTableMetadata};
 use tracing::{debug, warn};
 
 use super::change::{Batch, Change};
+use super::committer::RESERVED_BYTES;
 use super::faults::{PlantedBug, planted};
 use super::memory::is_unfolded;
 use super::rebuild::Rebuild;
 use super::schema::{RECORDS, pack, unpack, write_watermark};
-use super::shard::{Shard, shard_of};
+use super::shard::shard_of;
 use super::stats::count;
 use super::store::Store;
 use super::sweeper::Sweeper;
@@ -128,13 +129,15 @@ impl Folder {
         self.fold_due = None;
         let applied = store.memory.applied();
         let batches = store.memory.unfolded();
-        let Some(last) = batches.last() else {
+        if batches.is_empty() {
             return true;
-        };
+        }
         debug!("folding {} batches", batches.len());
         let mut all = true;
         for (index, shard) in store.memory.shards.iter().enumerate() {
-            all &= shard.watermark() >= last.seq || self.fold_shard(index, &batches, last.seq);
+            let unfolded =
+                batches.partition_point(|batch| !is_unfolded(batch.seq, shard.watermark()));
+            all &= self.fold_shard(index, &batches[unfolded..]);
         }
         store
             .counters
@@ -150,14 +153,28 @@ impl Folder {
         all
     }
 
-    fn fold_shard(&self, index: usize, batches: &[Arc<Batch>], through: u64) -> bool {
+    /// Folds batches into a shard: all at once, or, on a disk with little room, a few at a time. What one commit has
+    /// replaced, the next one can use.
+    fn fold_shard(&self, index: usize, mut batches: &[Arc<Batch>]) -> bool {
+        while !batches.is_empty() {
+            let (now, later) = batches.split_at(self.batches_with_room(index, batches));
+            if !self.fold_batches(index, now) {
+                return false;
+            }
+            batches = later;
+        }
+        true
+    }
+
+    fn fold_batches(&self, index: usize, batches: &[Arc<Batch>]) -> bool {
         let store = &self.store;
-        let shard = &store.memory.shards[index];
-        let changes = changes_of(index, store.memory.shards.len(), shard.watermark(), batches);
-        if !self.has_room(shard, changes.len() as u64) {
+        let Some(last) = batches.last() else {
             count(&store.counters.fold_failures);
             return false;
-        }
+        };
+        let through = last.seq;
+        let shard = &store.memory.shards[index];
+        let changes = changes_of(index, store.memory.shards.len(), shard.watermark(), batches);
         let folded = shard
             .handle
             .with(|database| self.write(database, &changes, through));
@@ -218,18 +235,18 @@ impl Folder {
         record
     }
 
-    /// Whether the disk has room for the fold, so that it need not be tried in vain.
-    fn has_room(&self, shard: &Shard, changes: u64) -> bool {
+    /// How many of the batches can be folded into a shard with the room that the disk has.
+    fn batches_with_room(&self, index: usize, batches: &[Arc<Batch>]) -> usize {
         let free = self.store.disk.free_bytes();
-        let needed = room_needed(shard.digests(), changes);
-        let has_room = free.as_ref().is_ok_and(|&free| free >= needed);
-        if !has_room {
-            let file = shard.handle.file();
-            warn!(
-                "{file} cannot be brought up to date: it may take {needed} bytes, the disk has {free:?}"
-            );
+        let room = free.as_ref().map_or(0, |&free| free);
+        let shards = &self.store.memory.shards;
+        let records = shards[index].digests();
+        let count = fitting(batches, index, shards.len(), records, room);
+        if count == 0 {
+            let file = shards[index].handle.file();
+            warn!("{file} cannot be brought up to date: the disk has too little room, {free:?}");
         }
-        has_room
+        count
     }
 
     /// Goes on building a filter, if one is due. Returns whether there is more to do.
@@ -273,6 +290,25 @@ fn changes_of(index: usize, shards: usize, watermark: u64, batches: &[Arc<Batch>
     changes
 }
 
+/// How many of the batches to fold into shard `index`, which holds `records`, when the disk has `room` bytes.
+///
+/// Usually all. Else as many as surely fit. If not even one does, it is tried while the disk has its reserve: most likely
+/// it takes much less, as a file has free pages; and should it fail, the file is opened anew.
+fn fitting(batches: &[Arc<Batch>], index: usize, shards: usize, records: u64, room: u64) -> usize {
+    let all = batches.iter().map(|batch| batch.len() as u64).sum();
+    if room_needed(records, all) <= room {
+        return batches.len();
+    }
+    let mut changes = 0;
+    let fits = |batch: &&Arc<Batch>| {
+        let of_shard = |change: &Change| shard_of(&change.digest, shards) == index;
+        changes += batch.changes().filter(of_shard).count() as u64;
+        room_needed(records, changes) <= room
+    };
+    let surely = batches.iter().take_while(fits).count();
+    surely.max(usize::from(room >= RESERVED_BYTES))
+}
+
 fn by_digest(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
     changes.chunk_by(|one, other| one.digest == other.digest)
 }
@@ -281,4 +317,36 @@ fn by_digest(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
 fn room_needed(records: u64, changes: u64) -> u64 {
     let pages = changes.min((records + changes) / RECORDS_A_PAGE + 1);
     BYTES_A_FOLD + pages * BYTES_A_PAGE
+}
+
+#[cfg(test)]
+mod tests {
+    use pyzor_protocol::Digest;
+
+    use super::*;
+    use crate::record::ChangeKind;
+
+    fn batch(seq: u64, changes: usize) -> Arc<Batch> {
+        let mut bytes = Vec::new();
+        let change = Change {
+            kind: ChangeKind::Report,
+            time: 1,
+            digest: Digest::from_bytes([0; Digest::BYTES]),
+        };
+        (0..changes).for_each(|_| change.encode(&mut bytes));
+        Arc::new(Batch::decode(seq, &bytes).unwrap())
+    }
+
+    #[test]
+    fn as_many_batches_are_folded_as_fit() {
+        const RECORDS: u64 = 10_000_000;
+        let batches = [batch(1, 1000), batch(2, 1000), batch(3, 10_000)];
+        let fitting = |batches, room| fitting(batches, 0, 1, RECORDS, room);
+        assert_eq!(fitting(&batches, 1 << 30), 3);
+        assert_eq!(fitting(&batches, room_needed(RECORDS, 2000)), 2);
+        assert_eq!(fitting(&batches, room_needed(RECORDS, 2000) - 1), 1);
+        assert_eq!(fitting(&batches, BYTES_A_FOLD), 0);
+        assert_eq!(fitting(&batches[2..], RESERVED_BYTES - 1), 0);
+        assert_eq!(fitting(&batches[2..], RESERVED_BYTES), 1, "it is tried");
+    }
 }

@@ -11,6 +11,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageBackend};
 use tempfile::TempDir;
 
+use super::committer::RESERVED_BYTES;
 use super::disk::DirectoryDisk;
 use super::schema::META;
 use super::*;
@@ -247,6 +248,10 @@ impl Bench {
         completions.next_answer().unwrap().record.unwrap()
     }
 
+    fn set_free_bytes(&self, bytes: u64) {
+        self.conditions.free_bytes.store(bytes, Ordering::SeqCst);
+    }
+
     fn set_journal_fails(&self, fails: bool) {
         self.conditions.journal_fails.store(fails, Ordering::SeqCst);
     }
@@ -357,4 +362,30 @@ fn the_directory_is_let_go_after_its_files() {
     let conditions = Arc::clone(&bench.conditions);
     drop(bench);
     assert_eq!(conditions.left_open.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_fold_goes_as_far_as_the_disk_has_room() {
+    const CHANGES: u32 = 20_000;
+    const COMMITS: u32 = 10;
+    let mut bench = Bench::new();
+    for start in 0..COMMITS {
+        assert!(bench.report((start..CHANGES).step_by(COMMITS as usize)));
+    }
+    bench.set_free_bytes(1 << 20);
+    assert!(!bench.steps.fold(), "there is no room at all");
+    assert_eq!(bench.engine.stats().folds, 0);
+    bench.set_free_bytes(3 << 20);
+    assert!(!bench.steps.fold());
+    let begun = bench.engine.stats();
+    assert_eq!(begun.folds, 2, "some batches in each shard");
+    bench.set_free_bytes(RESERVED_BYTES);
+    assert!(bench.steps.fold());
+    let stats = bench.engine.stats();
+    assert_eq!(stats.unfolded_changes, 0);
+    assert!(0 < begun.digests && begun.digests < stats.digests);
+    assert_eq!(stats.digests, u64::from(CHANGES));
+    for number in [0, 7, CHANGES - 1] {
+        assert_eq!(bench.look_up(number).r_count, 1);
+    }
 }
