@@ -30,6 +30,8 @@ use crate::error::StoreError;
 pub(super) const RESERVED_BYTES: u64 = 32 << 20;
 /// And are taken again from this on, so that it does not go back and forth.
 const ROOMY_BYTES: u64 = RESERVED_BYTES + (8 << 20);
+/// With less than this, in bytes, not even folded rows are deleted: that writes some pages first.
+const TRUNCATION_BYTES: u64 = 1 << 20;
 /// Pause between two looks at whether things are well again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Folded rows deleted with each commit: more than one, so that the journal shrinks even under load.
@@ -87,10 +89,13 @@ impl Committer {
 
     pub(super) fn step(&mut self) -> Step {
         if self.refusing && !self.is_well_again() {
-            return if self.store.is_stopping() {
-                Step::Stopped
-            } else {
-                Step::Refusing(RETRY_PAUSE)
+            if self.store.is_stopping() {
+                return Step::Stopped;
+            }
+            // Deleting what is folded makes room.
+            return match self.has_free(TRUNCATION_BYTES).then(|| self.tidy()) {
+                Some(Step::Done) => Step::Done,
+                _ => Step::Refusing(RETRY_PAUSE),
             };
         }
         match self.store.pending.take(std::mem::take(&mut self.spare)) {
@@ -175,7 +180,7 @@ impl Committer {
     /// Deletes folded rows while there is nothing better to do.
     fn tidy(&mut self) -> Step {
         let folded = self.folded_rows(ROWS_DELETED_IDLE);
-        if folded.is_empty() {
+        if folded.is_empty() || self.journal.is_failed() {
             return Step::Idle;
         }
         let next_oldest = folded.end;
@@ -227,14 +232,15 @@ impl Committer {
         has_room
     }
 
+    fn has_free(&self, bytes: u64) -> bool {
+        let free = self.store.disk.free_bytes();
+        free.is_ok_and(|free| free >= bytes)
+    }
+
     /// Whether updates can be taken again; takes them if so.
     fn is_well_again(&mut self) -> bool {
-        let roomy = self
-            .store
-            .disk
-            .free_bytes()
-            .is_ok_and(|free| free >= ROOMY_BYTES);
-        let well = roomy && (!self.journal.is_failed() || self.reopen());
+        let in_service = !self.journal.is_failed() || self.reopen();
+        let well = in_service && self.has_free(ROOMY_BYTES);
         if well {
             info!("updates are taken again");
             self.refusing = false;
@@ -255,6 +261,8 @@ impl Committer {
             });
         if reopened {
             self.undecided = None;
+            self.store.changes_under_way_since(None);
+            self.note_health();
         }
         reopened
     }

@@ -389,3 +389,32 @@ fn a_fold_goes_as_far_as_the_disk_has_room() {
         assert_eq!(bench.look_up(number).r_count, 1);
     }
 }
+
+#[test]
+fn the_journal_shrinks_while_updates_are_refused() {
+    let mut bench = Bench::new();
+    assert!(bench.report(0..10));
+    bench.set_free_bytes(RESERVED_BYTES - 1);
+    assert!(!bench.report([1]));
+    assert!(bench.steps.fold());
+    assert!(bench.steps.commit());
+    assert!(!bench.report([1]), "updates are still refused");
+    assert_eq!(bench.engine.stats().journal_rows, 0);
+}
+
+#[test]
+fn the_journal_comes_back_though_the_disk_is_full() {
+    let mut bench = Bench::new();
+    assert!(bench.report([1]));
+    bench.set_journal_fails(true);
+    assert!(!bench.report([1]));
+    bench.set_journal_fails(false);
+    bench.set_free_bytes(RESERVED_BYTES - 1);
+    for _ in 0..10 {
+        bench.clock.advance(10);
+        bench.steps.commit();
+    }
+    assert_eq!(bench.engine.stats().failed_files, 0);
+    assert!(bench.engine.stats().refusing_updates);
+    assert_eq!(bench.look_up(1).r_count, 2);
+}
