@@ -25,7 +25,7 @@ use super::hot_set::HotSet;
 use super::journal;
 use super::keyed_hash::random;
 use super::memory::{Memory, is_unfolded};
-use super::options::RedbOptions;
+use super::options::{MAX_SHARDS, RedbOptions};
 use super::schema::{
     Identity, Role, State, read_identity, read_state, write_identity, write_state,
 };
@@ -57,6 +57,7 @@ pub(super) fn recover(disk: &dyn Disk, options: &RedbOptions) -> Result<Recovere
             });
         }
     };
+    check_shards(disk, identity.shards)?;
     let recovered = open(disk, options, identity)?;
     info!(
         "opened the store: {} digests, {} changes to fold, in {} ms",
@@ -111,6 +112,23 @@ fn is_half_made(error: &StoreError) -> bool {
         return false;
     };
     matches!(source.as_ref(), redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData)
+}
+
+/// Refuses a store that lacks a shard or has one too many, before anything is opened.
+fn check_shards(disk: &dyn Disk, shards: usize) -> Result<(), StoreError> {
+    let files = database_files(disk)?;
+    for index in 0..shards.max(MAX_SHARDS) {
+        let file = Role::Shard(index).file();
+        match (index < shards, files.contains(&file)) {
+            (true, false) => return Err(StoreError::Missing { file }),
+            (false, true) => {
+                let detail = "the store has fewer shards";
+                return Err(StoreError::Foreign { file, detail });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn database_files(disk: &dyn Disk) -> Result<Vec<String>, StoreError> {

@@ -418,3 +418,17 @@ fn the_journal_comes_back_though_the_disk_is_full() {
     assert!(bench.engine.stats().refusing_updates);
     assert_eq!(bench.look_up(1).r_count, 2);
 }
+
+#[test]
+fn a_shard_too_few_or_too_many_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path()).unwrap();
+    let shard = |index| directory.path().join(Role::Shard(index).file());
+    std::fs::copy(shard(0), shard(2)).unwrap();
+    let refused = open(directory.path()).unwrap_err();
+    assert!(matches!(refused, StoreError::Foreign { file, .. } if file == Role::Shard(2).file()));
+    std::fs::remove_file(shard(2)).unwrap();
+    std::fs::remove_file(shard(1)).unwrap();
+    let refused = open(directory.path()).unwrap_err();
+    assert!(matches!(refused, StoreError::Missing { file } if file == Role::Shard(1).file()));
+}
