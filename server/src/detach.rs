@@ -1,8 +1,8 @@
 //! `--detach`: running in the background without forking, which safe Rust cannot do.
 //!
-//! The process that was started runs the program a second time, with a pipe as the child's standard input, and waits.
-//! The child leaves the terminal's session and starts as usual; when it serves, or has failed, it says so through the
-//! pipe. So the command returns only when the sockets are bound and the pid file is written, and its exit status tells.
+//! The process that was started runs the program a second time, with a pipe as the child's standard input and the output
+//! file as its output, and waits. The child leaves the terminal's session and starts as usual; when it serves, or has
+//! failed, it says so through the pipe. So the command returns only when the sockets are bound and the pid file is written, and its exit status tells.
 
 use std::fs::{self, File};
 use std::io::{self, PipeReader, Read, Write, pipe};
@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use nix::unistd::{dup2_stdin, setsid};
 
 use crate::error::Error;
 
@@ -28,7 +28,10 @@ const MAX_REPORT_BYTES: u64 = 64 * 1024;
 ///
 /// # Errors
 /// Why it does not.
-pub fn start_child() -> Result<(), Error> {
+pub fn start_child(output: &Path) -> Result<(), Error> {
+    let file = File::options().append(true).create(true).open(output);
+    let file = file.map_err(Error::file("open", output))?;
+    let copy = file.try_clone().map_err(Error::file("open", output))?;
     let (report, child_end) = pipe().map_err(Error::system("make a pipe"))?;
     let program = std::env::current_exe().map_err(Error::system("find this program"))?;
     let mut arguments = std::env::args_os();
@@ -37,7 +40,9 @@ pub fn start_child() -> Result<(), Error> {
         .arg0(arguments.next().unwrap_or_else(|| program.into()))
         .args(arguments)
         .arg(CHILD_FLAG)
-        .stdin(child_end);
+        .stdin(child_end)
+        .stdout(copy)
+        .stderr(file);
     let child = command
         .spawn()
         .map_err(Error::system("start in the background"))?;
@@ -69,15 +74,14 @@ fn wait_for(report: PipeReader, mut child: Child) -> Result<(), Error> {
 pub struct Parent(File);
 
 impl Parent {
-    /// Takes the pipe from standard input, and leaves the terminal: a session of its own, and `output` instead of the
-    /// inherited standard output and error.
+    /// Takes the pipe from standard input, and leaves the terminal's session for one of its own.
     ///
     /// # Errors
-    /// When the output file cannot be opened, or the system refuses one of the steps. The parent learns of it.
-    pub fn take_from_stdin(output: &Path) -> Result<Self, Error> {
+    /// When the system refuses one of the steps. The parent learns of it.
+    pub fn take_from_stdin() -> Result<Self, Error> {
         let pipe = io::stdin().as_fd().try_clone_to_owned();
         let parent = Self(pipe.map_err(Error::system("keep the pipe"))?.into());
-        match leave_terminal(output) {
+        match leave_terminal() {
             Ok(()) => Ok(parent),
             Err(error) => {
                 parent.report(&Err(&error));
@@ -96,13 +100,9 @@ impl Parent {
     }
 }
 
-fn leave_terminal(output: &Path) -> Result<(), Error> {
+fn leave_terminal() -> Result<(), Error> {
     let null = File::open("/dev/null").map_err(Error::file("open", Path::new("/dev/null")))?;
-    let file = File::options().append(true).create(true).open(output);
-    let file = file.map_err(Error::file("open", output))?;
     dup2_stdin(null).map_err(Error::system("close standard input"))?;
-    dup2_stdout(&file).map_err(Error::system("redirect standard output"))?;
-    dup2_stderr(&file).map_err(Error::system("redirect standard error"))?;
     setsid().map_err(Error::system("leave the terminal's session"))?;
     Ok(())
 }

@@ -41,13 +41,17 @@ pub fn run(flags: &Flags) -> Result<(), Error> {
     umask(UMASK);
     match config::detach_file(flags)? {
         None => Server::start(&Config::load(flags)?, None)?.run(),
-        Some(output) if flags.report_on_stdin => run_in_background(flags, &output),
-        Some(_) => detach::start_child(),
+        Some(_) if flags.report_on_stdin => run_in_background(flags),
+        Some(output) => {
+            // Mistakes show before there is a child, and the home directory is made, where the output may go.
+            Config::load(flags)?;
+            detach::start_child(&output)
+        }
     }
 }
 
-fn run_in_background(flags: &Flags, output: &Path) -> Result<(), Error> {
-    let parent = Parent::take_from_stdin(output)?;
+fn run_in_background(flags: &Flags) -> Result<(), Error> {
+    let parent = Parent::take_from_stdin()?;
     let started = start_in_background(flags);
     parent.report(&started.as_ref().map(|_| ()));
     started?.run()
