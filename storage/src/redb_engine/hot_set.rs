@@ -18,6 +18,7 @@ use std::hash::BuildHasher;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use dashmap::try_result::TryResult;
 use dashmap::{DashMap, SharedValue};
 use parking_lot::Mutex;
 use pyzor_protocol::Digest;
@@ -76,7 +77,7 @@ pub(super) enum Hot {
     Known(Record),
     /// It has changes, but the stored record is needed too.
     BaseNeeded,
-    /// Nothing.
+    /// Nothing; or nothing that can be said without waiting.
     Absent,
 }
 
@@ -160,16 +161,19 @@ impl HotSet {
         self.entries().saturating_sub(wanted)
     }
 
-    /// What memory knows of `digest`.
+    /// What memory knows of `digest`. For workers, which must not wait for a thread of lower priority: while somebody
+    /// changes that part of memory, nothing is known.
     pub(super) fn get(&self, digest: &Digest) -> Hot {
-        let Some(slot) = self.map.get(digest) else {
-            return Hot::Absent;
-        };
-        slot.touch();
-        match slot.base {
-            Base::Known => Hot::Known(unpack(&slot.record)),
-            Base::Unknown { .. } | Base::Replay => Hot::BaseNeeded,
+        match self.map.try_get(digest) {
+            TryResult::Present(slot) => slot.know(),
+            TryResult::Absent | TryResult::Locked => Hot::Absent,
         }
+    }
+
+    /// The same for those who have the time to wait.
+    pub(super) fn wait_for(&self, digest: &Digest) -> Hot {
+        let slot = self.map.get(digest);
+        slot.map_or(Hot::Absent, |slot| slot.know())
     }
 
     /// Applies a durable change out of batch `seq`. `stored` says whether a shard may hold a record of the digest.
@@ -365,6 +369,14 @@ impl Slot {
         slot
     }
 
+    fn know(&self) -> Hot {
+        self.touch();
+        match self.base {
+            Base::Known => Hot::Known(unpack(&self.record)),
+            Base::Unknown { .. } | Base::Replay => Hot::BaseNeeded,
+        }
+    }
+
     /// Notes that somebody wants the entry. Reads first: a store cache line is cheaper than one that moves.
     fn touch(&self) {
         if !self.referenced.load(Ordering::Relaxed) {
@@ -539,6 +551,18 @@ mod tests {
         assert!(matches!(hot.get(&digest(3)), Hot::Known(_)));
         assert!(matches!(hot.get(&digest(9)), Hot::Known(_)));
         assert_eq!(hot.entries(), 6);
+    }
+
+    #[test]
+    fn a_worker_does_not_wait_for_who_changes_memory() {
+        let hot = HotSet::new(1 << 20, AGE).unwrap();
+        hot.apply(&report(1, 1), 1, false);
+        let parts = hot.map.shards().iter();
+        let locked: Vec<_> = parts.map(|part| part.write()).collect();
+        assert_eq!(hot.get(&digest(1)), Hot::Absent);
+        drop(locked);
+        assert!(matches!(hot.get(&digest(1)), Hot::Known(_)));
+        assert_eq!(hot.wait_for(&digest(1)), hot.get(&digest(1)));
     }
 
     #[test]

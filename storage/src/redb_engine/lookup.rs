@@ -1,5 +1,8 @@
 //! Lookups that need a file.
 //!
+//! A worker asks for one when memory does not know the digest, or could not say so without waiting: then memory is asked
+//! once more, by a thread that can wait.
+//!
 //! Workers put them into a bounded queue; reader threads answer them. A reader reads the record from the shard and then
 //! puts it together with what memory says, under the lock of the digest's entry.
 //!
@@ -12,7 +15,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, TrySendError};
 use pyzor_protocol::Digest;
 
-use super::hot_set::{Completed, Remember};
+use super::hot_set::{Completed, Hot, Remember};
 use super::shard::{Shard, is_settled};
 use super::stats::count;
 use super::store::Store;
@@ -134,8 +137,11 @@ impl Reader {
         self.store.wake_evictor_if_due();
     }
 
-    /// Both halves, as often as it takes.
+    /// Both halves, as often as it takes; neither when memory knows it after all.
     pub(super) fn look_up(&self, digest: &Digest) -> Result<Record, Unavailable> {
+        if let Hot::Known(record) = self.store.memory.hot.wait_for(digest) {
+            return Ok(record);
+        }
         for _ in 0..READ_ATTEMPTS {
             let read = self.read_base(digest)?;
             if let Some(record) = self.complete(digest, &read) {
