@@ -98,7 +98,7 @@ impl Committer {
                 _ => Step::Refusing(RETRY_PAUSE),
             };
         }
-        match self.store.pending.take(std::mem::take(&mut self.spare)) {
+        match self.store.pending.take(&mut self.spare) {
             Taken::Batch(number, changes) => self.commit(number, changes),
             Taken::Nothing => {
                 self.store.changes_under_way_since(None);

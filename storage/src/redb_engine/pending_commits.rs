@@ -106,12 +106,12 @@ impl PendingCommits {
         Some(number)
     }
 
-    /// Takes the open batch, leaving `empty` in its place.
-    pub(super) fn take(&self, empty: Vec<u8>) -> Taken {
+    /// Takes the open batch, if it has changes, leaving `empty` in its place.
+    pub(super) fn take(&self, empty: &mut Vec<u8>) -> Taken {
         let mut open = self.open.lock();
         open.poked = false;
         if !open.changes.is_empty() {
-            let changes = std::mem::replace(&mut open.changes, empty);
+            let changes = std::mem::replace(&mut open.changes, std::mem::take(empty));
             return Taken::Batch(open.close(), changes);
         }
         if open.stopping {
@@ -214,11 +214,11 @@ mod tests {
         let pending = PendingCommits::new(10);
         assert_eq!(append(&pending, 1), Some(CommitNumber(1)));
         assert_eq!(append(&pending, 2), Some(CommitNumber(1)));
-        let Taken::Batch(number, changes) = pending.take(Vec::new()) else {
+        let Taken::Batch(number, changes) = pending.take(&mut Vec::new()) else {
             panic!("there is a batch");
         };
         assert_eq!((number, changes.len()), (CommitNumber(1), 3 * CHANGE_BYTES));
-        assert!(matches!(pending.take(Vec::new()), Taken::Nothing));
+        assert!(matches!(pending.take(&mut Vec::new()), Taken::Nothing));
         assert_eq!(append(&pending, 1), Some(CommitNumber(2)));
     }
 
@@ -254,8 +254,19 @@ mod tests {
         pending.stop();
         pending.accept();
         assert!(append(&pending, 1).is_none(), "stopped for good");
-        assert!(matches!(pending.take(Vec::new()), Taken::Batch(..)));
-        assert!(matches!(pending.take(Vec::new()), Taken::Stop));
+        assert!(matches!(pending.take(&mut Vec::new()), Taken::Batch(..)));
+        assert!(matches!(pending.take(&mut Vec::new()), Taken::Stop));
+    }
+
+    #[test]
+    fn memory_for_the_next_batch_is_kept_until_there_is_one() {
+        let pending = PendingCommits::new(10);
+        let mut spare = Vec::with_capacity(1024);
+        assert!(matches!(pending.take(&mut spare), Taken::Nothing));
+        assert_eq!(spare.capacity(), 1024);
+        append(&pending, 1);
+        assert!(matches!(pending.take(&mut spare), Taken::Batch(..)));
+        assert_eq!(spare.capacity(), 0);
     }
 
     #[test]
