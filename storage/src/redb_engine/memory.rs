@@ -110,9 +110,7 @@ impl Memory {
     ) -> Completed {
         match self.hot.complete(digest, base, remember, &current) {
             Completed::Replay => {
-                // Nobody changes the entry or the list while this is held.
-                let unfolded = self.unfolded.lock();
-                self.replay(&unfolded, digest, base, &current);
+                self.replay(digest, base, &current);
                 self.hot.complete(digest, base, Remember::No, &current)
             }
             completed => completed,
@@ -122,28 +120,30 @@ impl Memory {
     /// Lets the hot set know what `base` the shard holds of `digest`. For the folder, before it replaces it.
     pub(super) fn teach(&self, digest: &Digest, base: Record) {
         if self.hot.teach(digest, base) {
-            let unfolded = self.unfolded.lock();
-            self.replay(&unfolded, digest, base, || true);
+            self.replay(digest, base, || true);
         }
     }
 
-    fn replay(
-        &self,
-        unfolded: &Unfolded,
-        digest: &Digest,
-        base: Record,
-        current: impl FnOnce() -> bool,
-    ) {
+    /// Makes the record of an entry from `base` and its changes, one by one.
+    ///
+    /// Most of them are gone through while more may come; the rest under the lock, when nobody changes the entry.
+    fn replay(&self, digest: &Digest, base: Record, current: impl FnOnce() -> bool) {
         let watermark = self.shard(digest).watermark();
         let mut record = base;
-        for batch in &unfolded.batches {
+        let mut apply = |batch: &Arc<Batch>| {
             if is_unfolded(batch.seq, watermark) {
                 batch
                     .changes()
                     .filter(|change| change.digest == *digest)
                     .for_each(|change| record.apply(change.kind, change.time, self.age));
             }
-        }
+        };
+        let batches = self.unfolded();
+        batches.iter().for_each(&mut apply);
+        let last = batches.last().map_or(0, |batch| batch.seq);
+        let unfolded = self.unfolded.lock();
+        let seen = unfolded.batches.partition_point(|batch| batch.seq <= last);
+        unfolded.batches.range(seen..).for_each(&mut apply);
         if current() {
             self.hot.resolve(digest, record);
         }
@@ -162,26 +162,26 @@ impl Memory {
     /// Drops batches that every shard has folded. Returns how many changes they had.
     pub(super) fn drop_folded(&self) -> usize {
         let watermark = self.lowest_watermark();
-        let mut unfolded = self.unfolded.lock();
-        let folded = unfolded
-            .batches
-            .partition_point(|batch| batch.seq <= watermark);
-        unfolded
-            .batches
-            .drain(..folded)
-            .map(|batch| batch.len())
-            .sum()
+        // Their memory is given back when the lock is, as the committer waits for that.
+        let folded: Vec<_> = {
+            let mut unfolded = self.unfolded.lock();
+            let batches = &mut unfolded.batches;
+            let folded = batches.partition_point(|batch| batch.seq <= watermark);
+            batches.drain(..folded).collect()
+        };
+        folded.iter().map(|batch| batch.len()).sum()
     }
 
     /// Lets everything that enters from now on go into `filter` too, together with what is not folded yet.
     pub(super) fn begin_filter(&self, filter: &Arc<Filter>) {
-        let mut unfolded = self.unfolded.lock();
-        for batch in &unfolded.batches {
-            batch
-                .changes()
-                .for_each(|change| filter.insert(&change.digest));
+        let batches: Vec<_> = {
+            let mut unfolded = self.unfolded.lock();
+            unfolded.next_filter = Some(Arc::clone(filter));
+            unfolded.batches.iter().cloned().collect()
+        };
+        for change in batches.iter().flat_map(|batch| batch.changes()) {
+            filter.insert(&change.digest);
         }
-        unfolded.next_filter = Some(Arc::clone(filter));
     }
 
     /// Puts the new filter in place, which now knows every stored digest, or gives it up.

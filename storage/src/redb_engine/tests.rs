@@ -432,3 +432,24 @@ fn a_shard_too_few_or_too_many_is_named() {
     let refused = open(directory.path()).unwrap_err();
     assert!(matches!(refused, StoreError::Missing { file } if file == Role::Shard(1).file()));
 }
+
+/// Changes that lie further apart than records live are applied to the stored record one by one.
+#[test]
+fn changes_far_apart_are_replayed_from_the_list_of_batches() {
+    for by_folder in [false, true] {
+        let mut bench = Bench::new();
+        assert!(bench.report([1]));
+        assert!(bench.steps.fold());
+        // The first time takes the second chance away.
+        assert_eq!((bench.steps.evict(1), bench.steps.evict(1)), (0, 1));
+        assert!(bench.report([1, 1]));
+        bench.clock.advance(AGE_SECONDS + 1);
+        assert!(bench.report([1]));
+        assert!(bench.report([2]));
+        if by_folder {
+            assert!(bench.steps.fold());
+        }
+        assert_eq!(bench.look_up(1).r_count, 1);
+        assert_eq!(bench.look_up(1).r_entered, START + AGE_SECONDS + 1);
+    }
+}
