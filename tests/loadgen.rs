@@ -112,6 +112,27 @@ fn every_request_to_the_echo_comes_back() {
 }
 
 #[test]
+fn intervals_add_up_to_the_window() {
+    let echo = Echo::start();
+    let result = blast(echo.address, echo.child.id(), &["--interval", "0.1"]);
+    let intervals = result["intervals"].as_array().unwrap();
+    assert!(intervals.len() > 1, "{result}");
+    let length_s: f64 = intervals
+        .iter()
+        .map(|interval| interval["length_s"].as_f64().unwrap())
+        .sum();
+    let window_s = result["window_s"].as_f64().unwrap();
+    assert!((length_s - window_s).abs() < 0.01, "{length_s}");
+    // On a busy machine an interval may go by without an answer.
+    let answered: u64 = intervals
+        .iter()
+        .flat_map(|interval| interval["operations"].as_array().unwrap())
+        .map(|checks| checks["answered"].as_u64().unwrap())
+        .sum();
+    assert_eq!(operation(&result, "check")["answered"], answered);
+}
+
+#[test]
 fn preloaded_digests_are_found_and_others_are_not() {
     let server = Server::start(Io::Auto);
     let common = ["--known", "123", "--preload", "--unknown-share", "0.5"];

@@ -14,7 +14,7 @@ use crate::in_flight::REPLY_LIMIT;
 use crate::mix::Mix;
 use crate::preload::Preload;
 use crate::reply::Reply;
-use crate::report::{FORMAT, Report, ServerReport};
+use crate::report::{FORMAT, IntervalReport, Report, ServerReport};
 use crate::request::{Template, Thread};
 use crate::signals::StopSignal;
 use crate::socket;
@@ -148,6 +148,7 @@ impl Work for Blast {
 struct Measured {
     window: Duration,
     tally: Tally,
+    intervals: Vec<IntervalReport>,
     losses: Losses,
     idle: Duration,
     server: Option<CpuUse>,
@@ -172,7 +173,7 @@ fn measure(
     (sender.losses, sender.idle) = Default::default();
     let before = server.map(ProcessClock::read).transpose()?;
     let start = Instant::now();
-    sender.run(&mut work, start + flags.duration, stop)?;
+    let intervals = measure_intervals(flags, &mut sender, &mut work, start, stop)?;
     let after = server.map(ProcessClock::read).transpose()?;
     let (window, idle) = (start.elapsed(), sender.idle);
     work.phase = Phase::Draining;
@@ -184,10 +185,42 @@ fn measure(
     Ok(Measured {
         window,
         tally: work.tally,
+        intervals,
         losses: sender.losses,
         idle,
         server: after.zip(before).map(|(after, before)| after.since(before)),
     })
+}
+
+/// Keeps the window open, and leaves all that was counted in `work`. Without an interval, the window is the only one.
+fn measure_intervals(
+    flags: &BlastFlags,
+    sender: &mut ClosedLoop<Blast>,
+    work: &mut Blast,
+    start: Instant,
+    stop: &StopSignal,
+) -> io::Result<Vec<IntervalReport>> {
+    let end = start + flags.duration;
+    let Some(interval) = flags.interval else {
+        sender.run(work, end, stop)?;
+        return Ok(Vec::new());
+    };
+    let mut total = Tally::new();
+    let mut reports = Vec::new();
+    let (mut began, mut until) = (start, start);
+    while until < end {
+        until = end.min(until + interval);
+        let ended = sender.run(work, until, stop)?;
+        let now = Instant::now();
+        reports.push(work.tally.interval(now - began));
+        total.add(&std::mem::replace(&mut work.tally, Tally::new()));
+        began = now;
+        if ended == End::Stopped {
+            break;
+        }
+    }
+    work.tally = total;
+    Ok(reports)
 }
 
 impl Measured {
@@ -209,6 +242,7 @@ impl Measured {
             generator_idle_share: self.idle.as_secs_f64() / self.window.as_secs_f64(),
             server: self.server_report(flags.server_pid),
             operations: self.tally.reports(),
+            intervals: self.intervals.clone(),
         }
     }
 

@@ -15,6 +15,8 @@ const MAX_DIGESTS_A_REPORT: usize = 100;
 const MAX_SOCKETS: i64 = 4096;
 /// A week: longer runs are mistyped.
 const MAX_SECONDS: f64 = 604_800.0;
+/// The deadlines of shorter ones would be missed: see `closed_loop`.
+const SHORTEST_INTERVAL_S: f64 = 0.1;
 
 /// Load for Pyzor servers.
 #[derive(Debug, Parser)]
@@ -64,6 +66,9 @@ pub(crate) struct BlastFlags {
     /// Run for this time before measuring
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
     pub(crate) warmup: Duration,
+    /// Measure each part of so many seconds by itself, too: for the JSON
+    #[arg(long, value_name = "SECONDS", value_parser = interval)]
+    pub(crate) interval: Option<Duration>,
     /// Run on this core only
     #[arg(long, value_name = "N")]
     pub(crate) core: Option<usize>,
@@ -142,6 +147,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
     number_within(text, 0.0, MAX_SECONDS).map(Duration::from_secs_f64)
 }
 
+fn interval(text: &str) -> Result<Duration, String> {
+    number_within(text, SHORTEST_INTERVAL_S, MAX_SECONDS).map(Duration::from_secs_f64)
+}
+
 fn share(text: &str) -> Result<f64, String> {
     number_within(text, 0.0, 1.0)
 }
@@ -193,6 +202,7 @@ mod tests {
             ["--duration", "-1"],
             ["--duration", "nan"],
             ["--unknown-share", "1.1"],
+            ["--interval", "0"],
             ["--digests", "0"],
             ["--digests", "101"],
             ["--known", "0"],

@@ -43,6 +43,17 @@ impl Latencies {
         self.nanoseconds.saturating_record(nanoseconds);
     }
 
+    /// Adds what `other` has recorded.
+    pub(crate) fn add(&mut self, other: &Self) {
+        #[expect(
+            clippy::expect_used,
+            reason = "the bounds of both are the same constants"
+        )]
+        self.nanoseconds
+            .add(&other.nanoseconds)
+            .expect("what fits in one histogram fits in the other");
+    }
+
     pub(crate) fn percentiles(&self) -> Percentiles {
         let at = |quantile| microseconds(self.nanoseconds.value_at_quantile(quantile));
         Percentiles {

@@ -34,6 +34,18 @@ pub(crate) struct Report {
     pub(crate) generator_idle_share: f64,
     pub(crate) server: Option<ServerReport>,
     pub(crate) operations: Vec<OperationReport>,
+    /// The window's parts one after the other, where these were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) intervals: Vec<IntervalReport>,
+}
+
+/// A part of the window.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct IntervalReport {
+    /// When it ended by the clock on the wall, in seconds since 1970, so that it can be compared with a server's log.
+    pub(crate) ended_epoch_s: f64,
+    pub(crate) length_s: f64,
+    pub(crate) operations: Vec<OperationReport>,
 }
 
 /// What the answers cost the server.
@@ -228,6 +240,7 @@ pub(crate) mod tests {
                 codes: BTreeMap::from([("200".to_owned(), 1_000_000)]),
                 latency,
             }],
+            intervals: Vec::new(),
         }
     }
 

@@ -1,13 +1,13 @@
 //! Counts answers while a window is open.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyzor_protocol::Operation;
 
 use crate::latency::Latencies;
 use crate::reply::Reply;
-use crate::report::OperationReport;
+use crate::report::{IntervalReport, OperationReport};
 
 /// Codes have three digits; anything else is counted as if there were none.
 const CODES: usize = 1000;
@@ -48,6 +48,13 @@ impl Tally {
         tally.codes[if code < CODES { code } else { 0 }] += 1;
     }
 
+    /// Adds what `other` has counted.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (sum, part) in self.operations.iter_mut().zip(&other.operations) {
+            sum.add(part);
+        }
+    }
+
     /// Answers of all operations.
     pub(crate) fn answered(&self) -> u64 {
         self.operations.iter().map(|tally| tally.answered).sum()
@@ -61,9 +68,28 @@ impl Tally {
             .map(|(operation, tally)| tally.report(*operation))
             .collect()
     }
+
+    /// What was counted, as that of an interval that ends now.
+    pub(crate) fn interval(&self, length: Duration) -> IntervalReport {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        IntervalReport {
+            ended_epoch_s: since_epoch.unwrap_or_default().as_secs_f64(),
+            length_s: length.as_secs_f64(),
+            operations: self.reports(),
+        }
+    }
 }
 
 impl OperationTally {
+    fn add(&mut self, other: &Self) {
+        self.latencies.add(&other.latencies);
+        self.answered += other.answered;
+        self.found += other.found;
+        for (sum, part) in self.codes.iter_mut().zip(&other.codes) {
+            *sum += part;
+        }
+    }
+
     fn report(&self, operation: Operation) -> OperationReport {
         OperationReport {
             operation: operation.name().to_owned(),
@@ -106,7 +132,11 @@ mod tests {
         tally.count(Operation::Report, millisecond, &reply(None, false));
         tally.count(Operation::Report, millisecond, &reply(Some(60_000), false));
         assert_eq!(tally.answered(), 5);
-        let reports = tally.reports();
+        let mut sum = Tally::new();
+        sum.add(&tally);
+        sum.add(&Tally::new());
+        let reports = sum.reports();
+        assert_eq!(reports[0].latency, tally.reports()[0].latency);
         let [check, report] = &reports[..] else {
             panic!("{reports:?}");
         };
