@@ -57,3 +57,27 @@ mod reload;
 
 // What is refused at start, and in which words; what is ignored with a warning.
 mod config_mistakes;
+
+// A disk and a clock that tests rule, and a store driven step by step on them.
+mod simulation;
+
+// The store against an obvious model, under any sequence of events.
+mod store_model;
+
+// The store with all its threads: what is acknowledged is seen at once and counts once.
+mod store_threads;
+
+// Files that are missing, mixed, newer or half made; stores filled at once.
+mod store_files;
+
+// Power that goes at any sync of a script, with torn and reordered writes.
+mod power_loss;
+
+// Disks that are full or fail, and recovery by itself.
+mod failing_disk;
+
+// Records past their age: absent at once, gone later, and never by mistake.
+mod expiry;
+
+// Would the suite notice? Each planted defect makes a named test fail.
+mod planted_bugs;

@@ -108,18 +108,21 @@ impl SimDisk {
         self.state.lock().power
     }
 
-    pub(crate) fn syncs(&self) -> u64 {
-        self.state.lock().syncs
+    pub(crate) fn set_fault(&self, fault: Fault) {
+        self.state.lock().fault = Some(fault);
     }
 
-    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
-        self.state.lock().fault = fault;
+    pub(crate) fn clear_fault(&self) {
+        self.state.lock().fault = None;
     }
 
-    /// Whether the fault that was set has begun to bite.
+    /// Whether the fault that was to strike `times` times has begun to.
     pub(crate) fn fault_has_struck(&self, times: u64) -> bool {
         let state = self.state.lock();
-        state.fault.as_ref().is_some_and(|fault| fault.times < times)
+        state
+            .fault
+            .as_ref()
+            .is_some_and(|fault| fault.times < times)
     }
 
     pub(crate) fn set_free_bytes(&self, free_bytes: u64) {
@@ -199,12 +202,13 @@ impl State {
 impl SimFile {
     fn write(content: &mut Vec<u8>, operation: &Operation) {
         match operation {
-            Operation::SetLength(length) => content.resize(*length, 0),
+            Operation::SetLength(length) => {
+                content.truncate(*length);
+                lengthen(content, *length);
+            }
             Operation::Write(offset, data) => {
                 let end = offset + data.len();
-                if content.len() < end {
-                    content.resize(end, 0);
-                }
+                lengthen(content, end);
                 content[*offset..end].copy_from_slice(data);
             }
         }
@@ -224,7 +228,8 @@ impl SimFile {
     /// The disk forgets to say which sectors it did not write.
     fn fail_sync(&mut self, random: &mut Random) {
         let cached = self.cached.clone();
-        self.keep_some(50, random);
+        let survival = [0, 50, 100][random.below(3)];
+        self.keep_some(survival, random);
         self.cached = cached;
     }
 
@@ -272,6 +277,12 @@ impl SimFile {
             start = end;
         }
     }
+}
+
+/// Fills up with zeros; `Vec::resize` does it byte by byte where nothing is optimised.
+fn lengthen(content: &mut Vec<u8>, length: usize) {
+    let missing = length.saturating_sub(content.len());
+    content.extend_from_slice(&vec![0; missing]);
 }
 
 impl Disk for SimDisk {
@@ -325,10 +336,7 @@ impl Disk for SimDisk {
 
     fn forget_cached(&self, file: &str) -> io::Result<()> {
         let mut state = self.state.lock();
-        let file = state
-            .files
-            .get_mut(file)
-            .ok_or(io::ErrorKind::NotFound)?;
+        let file = state.files.get_mut(file).ok_or(io::ErrorKind::NotFound)?;
         let mut cached = file.durable.clone();
         for operation in &file.unsynced {
             SimFile::write(&mut cached, operation);

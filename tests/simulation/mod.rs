@@ -3,10 +3,14 @@
 mod clock;
 mod disk;
 mod driver;
+mod oracle;
+mod script;
 
 pub(crate) use clock::SimClock;
 pub(crate) use disk::{Fault, FaultyOperation, SimDisk};
-pub(crate) use driver::{Answer, Driver, Fate, digest, small_options};
+pub(crate) use driver::{Driver, Fate, digest, small_options};
+pub(crate) use oracle::Oracle;
+pub(crate) use script::{new_store, play};
 
 /// Random numbers that a seed repeats: a multiplication and a shift (splitmix64).
 #[derive(Clone, Debug)]

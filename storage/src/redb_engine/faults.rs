@@ -42,13 +42,12 @@ mod switch {
         let Ok(name) = std::env::var("PYZOR_PLANTED_BUG") else {
             return;
         };
-        match PlantedBug::ALL
-            .into_iter()
-            .find(|bug| format!("{bug:?}") == name)
-        {
-            Some(bug) => plant(Some(bug)),
-            None => tracing::warn!("PYZOR_PLANTED_BUG names no known defect: {name}"),
+        let mut known = PlantedBug::ALL.into_iter();
+        let bug = known.find(|bug| format!("{bug:?}") == name);
+        if bug.is_none() {
+            tracing::warn!("PYZOR_PLANTED_BUG names no known defect: {name}");
         }
+        plant(bug);
     }
 
     impl PlantedBug {
