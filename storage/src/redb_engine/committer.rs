@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::change::Batch;
 use super::database_handle::DatabaseHandle;
 use super::faults::{PlantedBug, planted};
+use super::interleave::switch_point;
 use super::journal;
 use super::pending_commits::Taken;
 use super::store::Store;
@@ -125,7 +126,9 @@ impl Committer {
         self.spare = changes;
         match batch {
             Some(batch) if written => {
+                switch_point();
                 self.store.memory.apply(batch);
+                switch_point();
                 self.store.counters.commits.fetch_add(1, Ordering::Relaxed);
                 self.publish(number, true);
                 self.store.wake_folder_if_due();

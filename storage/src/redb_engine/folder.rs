@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 use super::change::{Batch, Change};
 use super::committer::RESERVED_BYTES;
 use super::faults::{PlantedBug, planted};
+use super::interleave::switch_point;
 use super::memory::is_unfolded;
 use super::rebuild::Rebuild;
 use super::schema::{RECORDS, pack, unpack, write_watermark};
@@ -217,6 +218,7 @@ impl Folder {
                 let stored = records.get(digest.as_bytes())?;
                 let base = stored.map_or(Record::EMPTY, |record| unpack(record.value()));
                 self.store.memory.teach(&digest, base);
+                switch_point();
                 records.insert(digest.as_bytes(), &pack(&self.folded(base, changes)))?;
             }
             records.len()?
@@ -225,6 +227,7 @@ impl Folder {
             write_watermark(&transaction, through)?;
         }
         transaction.commit()?;
+        switch_point();
         Ok(Some(digests))
     }
 

@@ -377,7 +377,7 @@ impl Slot {
         }
     }
 
-    /// Notes that somebody wants the entry. Reads first: a store cache line is cheaper than one that moves.
+    /// Notes that somebody wants the entry. Reads first: a shared cache line is cheaper than one that moves.
     fn touch(&self) {
         if !self.referenced.load(Ordering::Relaxed) {
             self.referenced.store(true, Ordering::Relaxed);

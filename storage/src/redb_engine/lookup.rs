@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, TrySendError};
 use pyzor_protocol::Digest;
 
 use super::hot_set::{Completed, Hot, Remember};
+use super::interleave::switch_point;
 use super::shard::{Shard, is_settled};
 use super::stats::count;
 use super::store::Store;
@@ -155,10 +156,12 @@ impl Reader {
     pub(super) fn read_base(&self, digest: &Digest) -> Result<BaseRead, Unavailable> {
         let shard = self.store.memory.shard(digest);
         let generation = shard.generation();
+        switch_point();
         let base = shard
             .handle
             .with(|database| Shard::read(database, digest))
             .map_err(|_| Unavailable)?;
+        switch_point();
         Ok(BaseRead { base, generation })
     }
 

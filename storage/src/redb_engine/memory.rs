@@ -17,6 +17,7 @@ use pyzor_protocol::Digest;
 use super::change::Batch;
 use super::faults::{PlantedBug, planted};
 use super::hot_set::{Completed, Hot, HotSet, Remember};
+use super::interleave::{lock, switch_point};
 use super::seen_filter::{Filter, SeenFilter};
 use super::shard::{Shard, shard_of};
 use crate::record::{CleanupAge, EpochSeconds, Record};
@@ -80,7 +81,7 @@ impl Memory {
 
     /// Takes a durable batch in.
     pub(super) fn apply(&self, batch: Batch) {
-        let mut unfolded = self.unfolded.lock();
+        let mut unfolded = lock(&self.unfolded);
         let mut latest_time = 0;
         for change in batch.changes() {
             latest_time = latest_time.max(change.time);
@@ -88,7 +89,9 @@ impl Memory {
                 continue;
             }
             let stored = self.seen.contains(&change.digest);
+            switch_point();
             self.hot.apply(&change, batch.seq, stored);
+            switch_point();
             self.seen.insert(&change.digest);
             if let Some(next) = &unfolded.next_filter {
                 next.insert(&change.digest);
@@ -141,7 +144,7 @@ impl Memory {
         let batches = self.unfolded();
         batches.iter().for_each(&mut apply);
         let last = batches.last().map_or(0, |batch| batch.seq);
-        let unfolded = self.unfolded.lock();
+        let unfolded = lock(&self.unfolded);
         let seen = unfolded.batches.partition_point(|batch| batch.seq <= last);
         unfolded.batches.range(seen..).for_each(&mut apply);
         if current() {
@@ -151,12 +154,12 @@ impl Memory {
 
     /// The batches that some shard has not folded, oldest first.
     pub(super) fn unfolded(&self) -> Vec<Arc<Batch>> {
-        self.unfolded.lock().batches.iter().cloned().collect()
+        lock(&self.unfolded).batches.iter().cloned().collect()
     }
 
     /// Number of the latest batch in that list.
     pub(super) fn latest_unfolded(&self) -> Option<u64> {
-        self.unfolded.lock().batches.back().map(|batch| batch.seq)
+        lock(&self.unfolded).batches.back().map(|batch| batch.seq)
     }
 
     /// Drops batches that every shard has folded. Returns how many changes they had.
@@ -164,7 +167,7 @@ impl Memory {
         let watermark = self.lowest_watermark();
         // Their memory is given back when the lock is, as the committer waits for that.
         let folded: Vec<_> = {
-            let mut unfolded = self.unfolded.lock();
+            let mut unfolded = lock(&self.unfolded);
             let batches = &mut unfolded.batches;
             let folded = batches.partition_point(|batch| batch.seq <= watermark);
             batches.drain(..folded).collect()
@@ -175,7 +178,7 @@ impl Memory {
     /// Lets everything that enters from now on go into `filter` too, together with what is not folded yet.
     pub(super) fn begin_filter(&self, filter: &Arc<Filter>) {
         let batches: Vec<_> = {
-            let mut unfolded = self.unfolded.lock();
+            let mut unfolded = lock(&self.unfolded);
             unfolded.next_filter = Some(Arc::clone(filter));
             unfolded.batches.iter().cloned().collect()
         };
@@ -186,7 +189,7 @@ impl Memory {
 
     /// Puts the new filter in place, which now knows every stored digest, or gives it up.
     pub(super) fn end_filter(&self, complete: bool) {
-        let mut unfolded = self.unfolded.lock();
+        let mut unfolded = lock(&self.unfolded);
         if let Some(filter) = unfolded.next_filter.take()
             && complete
         {

@@ -23,7 +23,8 @@
 //! | `folder` | from the journal into the shards |
 //! | `sweeper` `evict` `rebuild` | what leaves: old records, cold entries, full filters |
 //! | `store` `threads` `steps` | what the threads share, their loops, and the same work step by step |
-//! | `clock` `options` `stats` `faults` | time, choices, numbers, defects for tests |
+//! | `clock` `options` `stats` | time, choices, numbers |
+//! | `faults` `interleave` `interleavings` | where tests plant defects, and switch threads; every order of these |
 //!
 //! # Invariants
 //!
@@ -52,6 +53,9 @@ mod evict;
 mod faults;
 mod folder;
 mod hot_set;
+mod interleave;
+#[cfg(test)]
+mod interleavings;
 mod journal;
 mod keyed_hash;
 mod lookup;

@@ -8,6 +8,7 @@ use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 
 use super::database_handle::DatabaseHandle;
 use super::disk::Disk;
+use super::interleave::switch_point;
 use super::schema::{Identity, RECORDS, Role, read_watermark, unpack};
 use crate::error::StoreError;
 use crate::record::Record;
@@ -108,6 +109,7 @@ impl Shard {
     /// by somebody who then sees the new generation too.
     pub(super) fn publish(&self, watermark: u64) {
         self.generation.fetch_add(2, Ordering::AcqRel);
+        switch_point();
         self.watermark.store(watermark, Ordering::Release);
     }
 

@@ -20,6 +20,7 @@ use redb::{Database, ReadableTableMetadata};
 use tracing::{info, warn};
 
 use super::database_handle::Failed;
+use super::interleave::switch_point;
 use super::schema::RECORDS;
 use super::shard::Shard;
 use super::store::Store;
@@ -137,6 +138,7 @@ fn expired(
 
 fn delete(store: &Store, shard: &Shard, expired: &[Digest]) -> Result<u64, Failed> {
     let _deleting = shard.begin_deleting();
+    switch_point();
     let watermark = shard.watermark();
     let forgotten = expired
         .iter()
@@ -156,6 +158,7 @@ fn remove<'a>(
     let left = {
         let mut records = transaction.open_table(RECORDS)?;
         for digest in digests {
+            switch_point();
             records.remove(digest.as_bytes())?;
             removed += 1;
         }

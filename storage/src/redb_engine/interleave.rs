@@ -1,0 +1,50 @@
+//! Places where another thread may come in between, for the test that tries what happens then.
+//!
+//! In a program this is nothing. In a test run by shuttle (`interleavings`), all threads are one thread's coroutines, and
+//! these are the places where it goes from one to another.
+
+use parking_lot::{Mutex, MutexGuard};
+
+#[cfg(not(test))]
+pub(super) const fn switch_point() {}
+
+#[cfg(test)]
+pub(super) use switch::switch_point;
+
+/// Locks without keeping the thread: another coroutine may have the lock.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    #[cfg(test)]
+    while switch::is_simulated() {
+        match mutex.try_lock() {
+            Some(guard) => return guard,
+            None => switch_point(),
+        }
+    }
+    mutex.lock()
+}
+
+#[cfg(test)]
+pub(super) mod switch {
+    use std::cell::Cell;
+
+    thread_local! {
+        static SIMULATED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Runs `test`, switching from coroutine to coroutine at every [`switch_point`].
+    pub(in crate::redb_engine) fn simulate(test: impl FnOnce()) {
+        SIMULATED.set(true);
+        test();
+        SIMULATED.set(false);
+    }
+
+    pub(in crate::redb_engine) fn is_simulated() -> bool {
+        SIMULATED.get()
+    }
+
+    pub(in crate::redb_engine) fn switch_point() {
+        if is_simulated() {
+            shuttle::thread::yield_now();
+        }
+    }
+}
