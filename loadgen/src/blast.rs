@@ -23,7 +23,7 @@ use crate::tally::Tally;
 /// Pings sent to see whether anybody is there; each waits as long as a reply may take.
 const FIRST_PINGS: u32 = 3;
 /// A preload that gets no acknowledgement for so long has failed.
-const PRELOAD_PATIENCE: Duration = Duration::from_secs(5);
+const PRELOAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Blasts, prints the result, and writes it.
 pub(crate) fn run(flags: &BlastFlags) -> Result<(), Error> {
