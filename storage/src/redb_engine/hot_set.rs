@@ -14,7 +14,6 @@
 //! - A record read from a shard is remembered only if the shard did not change since before it was read.
 //! - The table is made once, with room for every entry it may ever hold, and never grows.
 
-use std::hash::BuildHasher;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -234,11 +233,10 @@ impl HotSet {
         occupied: impl FnOnce(&mut Slot) -> R,
         vacant: impl FnOnce() -> (Option<Slot>, R),
     ) -> R {
-        let hash_of = |digest: &Digest| self.map.hasher().hash_one(digest);
-        let (hash, number) = (
-            hash_of(digest),
-            self.map.determine_shard(self.map.hash_usize(digest)),
-        );
+        let hash_of = |digest: &Digest| self.map.hash_usize(digest) as u64;
+        let hash = self.map.hash_usize(digest);
+        let number = self.map.determine_shard(hash);
+        let hash = hash as u64;
         let mut part = self.map.shards()[number].write();
         if let Some((_, slot)) = part.get_mut(hash, |(key, _)| key == digest) {
             return occupied(slot.get_mut());
@@ -328,7 +326,7 @@ impl HotSet {
         goal: usize,
         watermark: impl Fn(&Digest) -> u64,
     ) -> usize {
-        let hash_of = |digest: &Digest| self.map.hasher().hash_one(digest);
+        let hash_of = |digest: &Digest| self.map.hash_usize(digest) as u64;
         let mut part = self.map.shards()[number].write();
         let quota = part.len().saturating_sub(goal);
         if quota == 0 {
