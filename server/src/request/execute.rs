@@ -1,10 +1,9 @@
 //! What the operation does with the store.
 
 use pyzor_protocol::{Body, Digest, MAX_DIGESTS, Operation, Refusal, Request};
-use pyzor_storage::{ChangeKind, CommitNumber, Lookup, Update};
+use pyzor_storage::{ChangeKind, CommitNumber, Lookup, Record, Update};
 
 use super::Context;
-use super::respond::lookup_body;
 
 /// What `pong` always counts, so that a client sees how it treats a hit: Python's largest machine integer.
 const PONG_COUNT: u64 = i64::MAX as u64;
@@ -14,6 +13,8 @@ const PONG_COUNT: u64 = i64::MAX as u64;
 pub(super) enum Execution {
     /// Answer with this.
     Done(Body),
+    /// Answer with what the operation tells of this record.
+    Found(Operation, Record),
     /// Acknowledge after this commit.
     AfterCommit(Operation, CommitNumber),
     /// Answer after a disk read for this digest.
@@ -54,7 +55,7 @@ fn look_up(
         return Ok(Execution::Done(Body::Nothing));
     };
     match context.engine.lookup(&digest, context.now) {
-        Lookup::Found(record) => Ok(Execution::Done(lookup_body(operation, &record))),
+        Lookup::Found(record) => Ok(Execution::Found(operation, record)),
         Lookup::Deferred if context.may_wait => Ok(Execution::AfterLookup(operation, digest)),
         Lookup::Deferred | Lookup::Unavailable => Err(Refusal::Unavailable),
     }

@@ -14,6 +14,7 @@ pub(super) fn outcome(
 ) -> Outcome {
     let (status, body) = match decision {
         Ok(Execution::Done(body)) => (Ok(()), body),
+        Ok(Execution::Found(operation, record)) => (Ok(()), lookup_body(operation, &record)),
         Ok(Execution::AfterCommit(operation, commit)) => {
             return Outcome::AfterCommit(operation, commit);
         }
@@ -51,7 +52,7 @@ pub fn respond_to_lookup(
 }
 
 /// The part of a record that `operation`, check or info, tells.
-pub(super) fn lookup_body(operation: Operation, record: &Record) -> Body {
+fn lookup_body(operation: Operation, record: &Record) -> Body {
     match operation {
         Operation::Info => Body::Info {
             entered: u64::from(record.r_entered),
