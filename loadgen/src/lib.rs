@@ -1,4 +1,4 @@
-//! The load generator.
+//! The load generator: the program's parts, as a library, so that the fuzzers run what users run.
 //!
 //! # Where things are
 //!
@@ -34,6 +34,7 @@ mod signals;
 mod socket;
 mod tally;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
@@ -41,9 +42,11 @@ use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use error::Error;
 use flags::{BlastFlags, Command, Flags};
 
-fn main() -> ExitCode {
-    let flags = Flags::parse();
-    match run(&flags.command) {
+/// Runs the command that `arguments` name, the program's own name first. Errors are one line on standard error; bad
+/// arguments and requests for help end the process.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let flags = Flags::parse_from(arguments);
+    match execute(&flags.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("loadgen: {error}");
@@ -52,7 +55,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> Result<(), Error> {
+fn execute(command: &Command) -> Result<(), Error> {
     match command {
         Command::Echo(flags) => echo::run(flags),
         Command::Blast(flags) => {
