@@ -4,6 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// What requests can be read from.
+const TRACES: &str = "a pcap or pcapng, a usage log of pyzord, or a list of digests, compressed by gzip or zstd or not";
+
 /// One line for the terminal; says what to do where that is not plain.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -32,6 +35,37 @@ pub(crate) enum Error {
     Write(PathBuf, #[source] io::Error),
     #[error("cannot read {0}: {1}")]
     Read(PathBuf, #[source] io::Error),
+    #[error("cannot read {path} after {offset} bytes: {source}")]
+    ReadAt {
+        path: PathBuf,
+        offset: u64,
+        source: io::Error,
+    },
+    #[error("{0} is empty: expected {TRACES}")]
+    EmptyTrace(PathBuf),
+    #[error("{0} is of no known kind: expected {TRACES}")]
+    UnknownTrace(PathBuf),
+    #[error("{path} is damaged at byte {offset}: expected {expected}")]
+    DamagedTrace {
+        path: PathBuf,
+        offset: u64,
+        expected: &'static str,
+    },
+    #[error(
+        "{path} is cut short: the last {left} bytes, from byte {offset} on, are not a whole packet"
+    )]
+    CutTrace {
+        path: PathBuf,
+        offset: u64,
+        left: usize,
+    },
+    #[error("{path} holds no request to UDP port {port}; passed over: {skipped}{hint}")]
+    NoRequests {
+        path: PathBuf,
+        port: u16,
+        skipped: String,
+        hint: String,
+    },
     #[error("{0} is not a result of this program: {1}")]
     Result(PathBuf, #[source] serde_json::Error),
     #[error("{0}")]

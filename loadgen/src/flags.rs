@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
+use pyzor_protocol::DEFAULT_PORT;
+
 use crate::in_flight::MAX_SLOTS;
+use crate::trace::TraceOptions;
 
 /// Known digests of one run: each takes 48 bytes of memory here.
 const MAX_KNOWN: i64 = 20_000_000;
@@ -32,6 +35,8 @@ pub(crate) enum Command {
     Echo(EchoFlags),
     /// Keep a number of requests outstanding and measure the answers
     Blast(BlastFlags),
+    /// Say what is in a trace: rates, operations, digests, sources
+    Inspect(InspectFlags),
     /// Print medians and ranges of the pairs of runs in a folder that ops/bench.sh wrote, as a Markdown table
     Pairs(PairsFlags),
 }
@@ -121,6 +126,36 @@ pub(crate) enum Asked {
     Ping,
     Report,
     Mix,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectFlags {
+    #[command(flatten)]
+    pub(crate) trace: TraceFlags,
+    /// Decides every random choice
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) seed: u64,
+}
+
+/// Which requests.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TraceFlags {
+    /// A pcap or pcapng
+    #[arg(value_name = "TRACE")]
+    pub(crate) file: PathBuf,
+    /// The server's UDP port in a capture
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+}
+
+impl TraceFlags {
+    /// How to read it, for `trace::open`.
+    pub(crate) fn options(&self, seed: u64) -> TraceOptions {
+        TraceOptions {
+            port: self.port,
+            seed,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,8 @@
 //!   - `in_flight`: which request a reply belongs to;
 //!   - `tally` and `latency`: what is counted while the window is open;
 //!   - `report`: the result, as text and JSON.
+//! - `inspect`: what is in a trace.
+//! - `trace`: requests that were recorded or made up, from whatever they are kept in.
 //! - `pairs`: the table of a folder of results.
 //! - `socket`: many datagrams a system call; the only file with `unsafe` code.
 //! - `cpu`, `signals`, `error`: cores and CPU time; TERM and INT; why a command fails.
@@ -23,6 +25,7 @@ mod echo;
 mod error;
 mod flags;
 mod in_flight;
+mod inspect;
 mod latency;
 mod mix;
 mod pairs;
@@ -33,6 +36,7 @@ mod request;
 mod signals;
 mod socket;
 mod tally;
+mod trace;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -62,6 +66,7 @@ fn execute(command: &Command) -> Result<(), Error> {
             refuse_contradictions(flags);
             blast::run(flags)
         }
+        Command::Inspect(flags) => inspect::run(flags),
         Command::Pairs(flags) => pairs::run(flags),
     }
 }

@@ -1,0 +1,103 @@
+//! Undoes gzip and zstd, recognised by their first bytes.
+
+use std::io::{self, BufRead as _, BufReader, Cursor, Read};
+
+use flate2::bufread::MultiGzDecoder;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+/// What a file is read from at a time.
+const READ_BYTES: usize = 64 * 1024;
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Frames of no content, which may come before the others, have magic numbers 0x184d2a50 to 0x184d2a5f.
+const ZSTD_SKIPPABLE_MAGIC: [u8; 3] = [0x2a, 0x4d, 0x18];
+
+type Bytes = Box<dyn Read + Send>;
+
+/// The content of `file`, decompressed if it is compressed.
+pub(super) fn decompressed(mut file: impl Read + Send + 'static) -> io::Result<Bytes> {
+    let mut magic = Vec::new();
+    file.by_ref()
+        .take(ZSTD_MAGIC.len() as u64)
+        .read_to_end(&mut magic)?;
+    let is_gzip = magic.starts_with(&GZIP_MAGIC);
+    let is_zstd = magic == ZSTD_MAGIC || magic.get(1..) == Some(&ZSTD_SKIPPABLE_MAGIC);
+    let whole = BufReader::with_capacity(READ_BYTES, Cursor::new(magic).chain(file));
+    Ok(if is_gzip {
+        Box::new(MultiGzDecoder::new(whole))
+    } else if is_zstd {
+        Box::new(ZstdFrames::new(whole))
+    } else {
+        Box::new(whole)
+    })
+}
+
+/// The content of all frames of a zstd file. Its window is at most what the library allows, 100 MiB.
+struct ZstdFrames<R> {
+    source: BufReader<R>,
+    decoder: FrameDecoder,
+    in_frame: bool,
+}
+
+impl<R: Read> ZstdFrames<R> {
+    fn new(source: BufReader<R>) -> Self {
+        Self {
+            source,
+            decoder: FrameDecoder::new(),
+            in_frame: false,
+        }
+    }
+
+    /// Begins the next frame that has content; whether there is one.
+    fn begin_frame(&mut self) -> io::Result<bool> {
+        while !self.source.fill_buf()?.is_empty() {
+            match self.decoder.init(&mut self.source) {
+                Ok(()) => return Ok(true),
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => {
+                    let mut skipped = self.source.by_ref().take(length.into());
+                    io::copy(&mut skipped, &mut io::sink())?;
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(false)
+    }
+
+    fn check_sum(&self) -> io::Result<()> {
+        let stored = self.decoder.get_checksum_from_data();
+        let computed = self.decoder.get_calculated_checksum();
+        match (stored, computed) {
+            (Some(stored), Some(computed)) if stored != computed => {
+                Err(io::Error::other("the checksum of a zstd frame is wrong"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<R: Read> Read for ZstdFrames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if !self.in_frame {
+                if !self.begin_frame()? {
+                    return Ok(0);
+                }
+                self.in_frame = true;
+            }
+            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
+                self.decoder
+                    .decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1))
+                    .map_err(io::Error::other)?;
+            }
+            if self.decoder.can_collect() > 0 {
+                return self.decoder.read(buffer);
+            }
+            self.check_sum()?;
+            self.in_frame = false;
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A trace file's bytes, as a window that moves over them.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use super::decompress::decompressed;
+use crate::error::Error;
+
+/// Bytes asked for at a time.
+const READ_BYTES: usize = 64 * 1024;
+/// The longest block or line there may be: as long as Wireshark's.
+const MAX_WINDOW_BYTES: usize = 16 * 1024 * 1024;
+
+/// The bytes of a file from where its reader has got to; bounded by [`MAX_WINDOW_BYTES`].
+pub(super) struct Input {
+    path: PathBuf,
+    source: Box<dyn Read + Send>,
+    window: Vec<u8>,
+    /// Bytes of the window that the reader has left behind.
+    passed: usize,
+    /// Bytes of the file, decompressed, before the window.
+    before: u64,
+}
+
+/// What a parser makes of the coming bytes.
+pub(super) enum Parsed<T> {
+    /// Something, and how many bytes it takes.
+    Whole(T, usize),
+    /// The beginning of something.
+    Partial,
+    /// Nothing that may stand here; what was expected.
+    Wrong(&'static str),
+}
+
+impl Input {
+    /// Opens `path`; `-` is standard input.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::Read(path.to_owned(), source);
+        let source = if path.as_os_str() == "-" {
+            decompressed(io::stdin())
+        } else {
+            File::open(path).and_then(decompressed)
+        };
+        Ok(Self::new(path, source.map_err(failed)?))
+    }
+
+    fn new(path: &Path, source: Box<dyn Read + Send>) -> Self {
+        Self {
+            path: path.to_owned(),
+            source,
+            window: Vec::new(),
+            passed: 0,
+            before: 0,
+        }
+    }
+
+    /// What comes next and is in memory.
+    pub(super) fn coming(&self) -> &[u8] {
+        &self.window[self.passed..]
+    }
+
+    /// Leaves so many of the coming bytes behind.
+    pub(super) fn pass(&mut self, bytes: usize) {
+        self.passed = self.window.len().min(self.passed + bytes);
+    }
+
+    /// Brings more of the file into memory; `false` at its end.
+    pub(super) fn read_more(&mut self) -> Result<bool, Error> {
+        self.window.drain(..self.passed);
+        self.before += self.passed as u64;
+        self.passed = 0;
+        if self.window.len() >= MAX_WINDOW_BYTES {
+            return Err(self.damaged("nothing there may be as long as 16 MiB"));
+        }
+        let known = self.window.len();
+        self.window.resize(known + READ_BYTES, 0);
+        let read = read_some(&mut *self.source, &mut self.window[known..]);
+        self.window.truncate(known + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(bytes) => Ok(bytes > 0),
+            Err(source) => Err(Error::ReadAt {
+                path: self.path.clone(),
+                offset: self.before + known as u64,
+                source,
+            }),
+        }
+    }
+
+    /// The next thing that `parse` reads; `None` at the end of the file.
+    pub(super) fn parse<T>(
+        &mut self,
+        mut parse: impl FnMut(&[u8]) -> Parsed<T>,
+    ) -> Result<Option<T>, Error> {
+        loop {
+            match parse(self.coming()) {
+                Parsed::Whole(value, bytes) => {
+                    self.pass(bytes);
+                    return Ok(Some(value));
+                }
+                Parsed::Partial if self.read_more()? => {}
+                Parsed::Partial if self.coming().is_empty() => return Ok(None),
+                Parsed::Partial => return Err(self.cut_short()),
+                Parsed::Wrong(expected) => return Err(self.damaged(expected)),
+            }
+        }
+    }
+
+    /// The error of a reader that does not find what it expected where it has got to.
+    pub(super) fn damaged(&self, expected: &'static str) -> Error {
+        Error::DamagedTrace {
+            path: self.path.clone(),
+            offset: self.before + self.passed as u64,
+            expected,
+        }
+    }
+
+    fn cut_short(&self) -> Error {
+        Error::CutTrace {
+            path: self.path.clone(),
+            offset: self.before + self.passed as u64,
+            left: self.coming().len(),
+        }
+    }
+}
+
+/// Reads until there is something.
+fn read_some(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match source.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}

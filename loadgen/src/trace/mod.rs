@@ -1,0 +1,274 @@
+//! Requests that were recorded or made up, one by one, whatever they are kept in.
+//!
+//! A trace is a stream: what is in memory at a time is bounded by one block of the file, whatever its length. Times
+//! never decrease, and the first request's is 0. Reading the same file, or the same synthetic mix with the same seed,
+//! again gives the same requests.
+//!
+//! | file | job |
+//! | --- | --- |
+//! | `input` | a file's bytes, decompressed by `decompress` |
+//! | `pcap` | classic captures |
+//! | `packet` | from a packet to the request in it |
+//! | `timeline` | from a clock that may jump to times that never decrease |
+//! | `skipped` | what was no request, by reason |
+
+mod decompress;
+mod input;
+mod packet;
+mod pcap;
+mod skipped;
+mod timeline;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::Error;
+use input::Input;
+pub(crate) use skipped::Skipped;
+use timeline::Timeline;
+
+/// One request of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    /// When, since the first request.
+    pub(crate) at: Duration,
+    pub(crate) source: Source,
+    /// The request as it was recorded or made; less than 64 KiB.
+    pub(crate) datagram: Box<[u8]>,
+}
+
+/// Who sent a request: an address of a recording, or a made-up one. The port is 0 where a recording does not tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Source(pub(crate) SocketAddr);
+
+/// How a trace is to be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TraceOptions {
+    /// The UDP port of the server in a capture.
+    pub(crate) port: u16,
+    /// Decides what a synthetic mix makes up.
+    #[expect(dead_code, reason = "synthetic mixes are to come")]
+    pub(crate) seed: u64,
+}
+
+/// What a trace was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A capture of libpcap's first format.
+    Pcap,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pcap => "a capture (pcap)",
+        })
+    }
+}
+
+/// The requests of a trace, in order. Ends after the first error.
+pub(crate) struct Trace {
+    format: Format,
+    reader: Box<dyn Reader>,
+    timeline: Timeline,
+    skipped: Skipped,
+    /// Read ahead when it was opened.
+    first: Option<Event>,
+    has_ended: bool,
+}
+
+/// Something that requests are read from.
+trait Reader: Send {
+    /// The next request, or `None` at the end; what is passed over is counted.
+    fn next(&mut self, skipped: &mut Skipped) -> Result<Option<Recorded>, Error>;
+}
+
+/// A request with the time its recording says.
+#[derive(Debug)]
+struct Recorded {
+    /// Since the epoch, or since any other moment that is the same for all requests of a trace.
+    at_ns: u64,
+    source: Source,
+    datagram: Box<[u8]>,
+}
+
+/// Opens a file by what is in it, compressed or not.
+///
+/// # Errors
+/// When it cannot be read, is of no known kind, or holds no request.
+pub(crate) fn open(path: &Path, options: &TraceOptions) -> Result<Trace, Error> {
+    let mut input = Input::open(path)?;
+    let (format, reader) = recognise(&mut input, path)?.reader(input, options)?;
+    let mut trace = Trace {
+        format,
+        reader,
+        timeline: Timeline::default(),
+        skipped: Skipped::default(),
+        first: None,
+        has_ended: false,
+    };
+    trace.first = trace.next().transpose()?;
+    if trace.first.is_none() {
+        return Err(trace.skipped.no_requests(path, options.port));
+    }
+    Ok(trace)
+}
+
+/// What a file's beginning says it is.
+enum Kind {
+    Pcap,
+}
+
+/// Bytes of a file's beginning that are looked at.
+const BEGINNING_BYTES: usize = 4096;
+
+fn recognise(input: &mut Input, path: &Path) -> Result<Kind, Error> {
+    while input.coming().len() < BEGINNING_BYTES && input.read_more()? {}
+    let beginning = input.coming();
+    if beginning.is_empty() {
+        Err(Error::EmptyTrace(path.to_owned()))
+    } else if pcap::is_beginning(beginning) {
+        Ok(Kind::Pcap)
+    } else {
+        Err(Error::UnknownTrace(path.to_owned()))
+    }
+}
+
+impl Kind {
+    fn reader(
+        self,
+        input: Input,
+        options: &TraceOptions,
+    ) -> Result<(Format, Box<dyn Reader>), Error> {
+        Ok(match self {
+            Self::Pcap => (
+                Format::Pcap,
+                Box::new(pcap::Pcap::new(input, options.port)?),
+            ),
+        })
+    }
+}
+
+impl Trace {
+    /// What was passed over so far, by reason.
+    pub(crate) fn skipped(&self) -> &Skipped {
+        &self.skipped
+    }
+
+    /// What it is read from.
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    fn read(&mut self) -> Result<Option<Event>, Error> {
+        let recorded = self.reader.next(&mut self.skipped)?;
+        Ok(recorded.map(|recorded| Event {
+            at: self.timeline.at(recorded.at_ns),
+            source: recorded.source,
+            datagram: recorded.datagram,
+        }))
+    }
+}
+
+impl Iterator for Trace {
+    type Item = Result<Event, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(first) = self.first.take() {
+            return Some(Ok(first));
+        }
+        if self.has_ended {
+            return None;
+        }
+        let next = self.read().transpose();
+        self.has_ended = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use etherparse::PacketBuilder;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const OPTIONS: TraceOptions = TraceOptions {
+        port: 24441,
+        seed: 1,
+    };
+    const PING: &[u8] = b"Op: ping\n\n";
+
+    /// An Ethernet frame with a datagram.
+    fn frame(ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+        let builder = PacketBuilder::ethernet2([1; 6], [2; 6])
+            .ipv4([192, 0, 2, 1], [192, 0, 2, 2], 64)
+            .udp(ports.0, ports.1);
+        let mut frame = Vec::new();
+        builder.write(&mut frame, payload).unwrap();
+        frame
+    }
+
+    /// A capture: its magic number, and its records' seconds, fractions and packets.
+    fn capture(magic: u32, put: fn(u32) -> [u8; 4], records: &[(u32, u32, Vec<u8>)]) -> Vec<u8> {
+        let mut file = Vec::new();
+        let versions = put(2 << 16 | 4);
+        let versions = if put(1)[0] == 1 {
+            [2, 0, 4, 0]
+        } else {
+            versions
+        };
+        for part in [put(magic), versions, put(0), put(0), put(65_535), put(1)] {
+            file.extend(part);
+        }
+        for (seconds, fraction, packet) in records {
+            let length = u32::try_from(packet.len()).unwrap();
+            for part in [*seconds, *fraction, length, length] {
+                file.extend(put(part));
+            }
+            file.extend(packet);
+        }
+        file
+    }
+
+    fn read(bytes: &[u8]) -> Result<(Vec<Event>, Skipped), Error> {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("trace");
+        fs::write(&path, bytes).unwrap();
+        let mut trace = open(&path, &OPTIONS)?;
+        let events = (&mut trace).collect::<Result<_, _>>()?;
+        Ok((events, trace.skipped().clone()))
+    }
+
+    #[test]
+    fn classic_captures_of_either_byte_order_and_precision_read_the_same() {
+        const MICROSECONDS: u32 = 0xa1b2_c3d4;
+        const NANOSECONDS: u32 = 0xa1b2_3c4d;
+        for (magic, unit_ns) in [(MICROSECONDS, 1000), (NANOSECONDS, 1)] {
+            for put in [u32::to_le_bytes, u32::to_be_bytes] {
+                let records = [
+                    (10, 999_999, frame((4000, 53), b"?")),
+                    (11, 5, frame((4000, 24441), PING)),
+                    (11, 6, frame((24441, 4000), b"Code: 200\n\n")),
+                    (12, 7, frame((4001, 24441), b"")),
+                ];
+                let (events, skipped) = read(&capture(magic, put, &records)).unwrap();
+                let source = |port| Source(SocketAddr::from(([192, 0, 2, 1], port)));
+                let second_ns = 1_000_000_000 + 2 * unit_ns;
+                let expected = [(0, 4000, PING), (second_ns, 4001, b"")];
+                let expected = expected.map(|(at_ns, port, datagram)| Event {
+                    at: Duration::from_nanos(at_ns),
+                    source: source(port),
+                    datagram: datagram.into(),
+                });
+                assert_eq!(events, expected);
+                assert_eq!((skipped.other_port, skipped.replies), (1, 1));
+                assert_eq!(skipped.to_string(), "1 to other ports, 1 replies");
+            }
+        }
+    }
+}
