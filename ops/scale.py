@@ -87,7 +87,7 @@ def spans(log, begin, end):
 
 
 def intervals(path):
-    return json.loads(path.read_text())["intervals"]
+    return json.loads(path.read_text())["timeline"]
 
 
 def overlaps(interval, some_spans):
@@ -125,12 +125,12 @@ def row(name, parts):
         return f"| {name} | {length_s:.1f} | | | | | | |"
 
     def spread(point):
-        values = [each["latency"][point] for each in checks]
+        values = [each["service"][point] for each in checks]
         return f"{statistics.median(values):.0f} ({max(values):.0f})"
 
     rate = sum(each["answered"] for each in checks) / length_s
     points = " | ".join(map(spread, ["p50_us", "p90_us", "p99_us", "p99_9_us"]))
-    worst = max(each["latency"]["max_us"] for each in checks)
+    worst = max(each["service"]["max_us"] for each in checks)
     return f"| {name} | {length_s:.1f} | {rate:.0f} | {points} | {worst:.0f} |"
 
 

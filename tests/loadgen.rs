@@ -98,12 +98,12 @@ fn every_request_to_the_echo_comes_back() {
         let result = blast(echo.address, echo.child.id(), &["--op", ask]);
         let asked = operation(&result, ask);
         assert!(asked["answered"].as_u64() > Some(100), "{result}");
-        assert_eq!(asked["codes"]["none"], asked["answered"]);
+        assert_eq!(asked["codes"]["none"]["answered"], asked["answered"]);
         for trouble in ["lost", "late", "duplicate", "stray", "refused", "unsent"] {
             assert_eq!(result["losses"][trouble], 0, "{trouble}");
         }
         assert!(result["server"]["cpu_ns_per_request"].as_f64() > Some(100.0));
-        let latency = &asked["latency"];
+        let latency = &asked["service"];
         let point = |name: &str| latency[name].as_f64().unwrap();
         assert!(point("p50_us") > 0.0 && point("p50_us") <= point("p99_us"));
         assert!(point("p99_us") <= point("max_us") && point("max_us") < 1e6);
@@ -115,7 +115,7 @@ fn every_request_to_the_echo_comes_back() {
 fn intervals_add_up_to_the_window() {
     let echo = Echo::start();
     let result = blast(echo.address, echo.child.id(), &["--interval", "0.1"]);
-    let intervals = result["intervals"].as_array().unwrap();
+    let intervals = result["timeline"].as_array().unwrap();
     assert!(intervals.len() > 1, "{result}");
     let length_s: f64 = intervals
         .iter()
@@ -140,7 +140,7 @@ fn preloaded_digests_are_found_and_others_are_not() {
     let check = operation(&result, "check");
     let (answered, found) = (check["answered"].as_u64(), check["found"].as_u64());
     let (answered, found) = (answered.unwrap(), found.unwrap());
-    assert_eq!(check["codes"]["200"], answered);
+    assert_eq!(check["codes"]["200"]["answered"], answered);
     assert_eq!(result["losses"]["lost"], 0);
     assert!(answered > 100);
     let share = found.abs_diff(answered - found) * 5;
@@ -156,7 +156,7 @@ fn acknowledged_reports_are_those_that_count() {
     let arguments = ["--op", "report", "--known", "1", "--digests", "2"];
     let result = blast(server.address(), server_pid(&server), &arguments);
     let report = operation(&result, "report");
-    assert_eq!(report["codes"]["200"], report["answered"]);
+    assert_eq!(report["codes"]["200"]["answered"], report["answered"]);
     // Both digests of each report are the only known one.
     let known = hex::encode(known_digest(1, 0));
     let (count, _) = server
@@ -190,8 +190,8 @@ fn refusals_are_counted_by_code() {
     let arguments = ["--op", "mix", "--report-share", "0.3", "--distinct"];
     let result = blast(server.address(), server_pid(&server), &arguments);
     let (check, report) = (operation(&result, "check"), operation(&result, "report"));
-    assert_eq!(check["codes"]["200"], check["answered"]);
-    assert_eq!(report["codes"]["403"], report["answered"]);
+    assert_eq!(check["codes"]["200"]["answered"], check["answered"]);
+    assert_eq!(report["codes"]["403"]["answered"], report["answered"]);
 
     let preload = try_blast(&server.address().to_string(), |command| {
         command.arg("--preload").args(SHORT);

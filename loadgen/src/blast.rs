@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use pyzor_protocol::{Digest, Operation};
 
-use crate::closed_loop::{ClosedLoop, End, Losses, Work};
-use crate::cpu::{self, CpuUse, ProcessClock};
+use crate::closed_loop::{ClosedLoop, Counts, End, Work};
+use crate::cpu::{self, CpuReading, CpuUse, ProcessClock};
+use crate::environment::Environment;
 use crate::error::Error;
 use crate::flags::BlastFlags;
 use crate::in_flight::REPLY_LIMIT;
 use crate::mix::Mix;
 use crate::preload::Preload;
 use crate::reply::Reply;
-use crate::report::{FORMAT, IntervalReport, Report, ServerReport};
+use crate::report::progress::Progress;
 use crate::request::{Template, Thread};
+use crate::result::{FORMAT, IntervalResult, RunResult, ServerResult, per_second};
 use crate::signals::StopSignal;
 use crate::socket;
 use crate::tally::Tally;
@@ -28,6 +30,7 @@ const PRELOAD_PATIENCE: Duration = Duration::from_secs(30);
 /// Blasts, prints the result, and writes it.
 pub(crate) fn run(flags: &BlastFlags) -> Result<(), Error> {
     let stop = StopSignal::take_over()?;
+    let environment = Environment::now();
     let target = resolve(&flags.target)?;
     let server = flags.server_pid.map(ProcessClock::of).transpose()?;
     if let Some(core) = flags.core {
@@ -38,12 +41,9 @@ pub(crate) fn run(flags: &BlastFlags) -> Result<(), Error> {
         preload(flags, target, &stop)?;
     }
     let measured = measure(flags, target, server, &stop)?;
-    let report = measured.report(flags, target);
-    print!("{report}");
-    if let Some(path) = &flags.json {
-        report.write(path)?;
-    }
-    Ok(())
+    flags
+        .outputs
+        .write(&measured.result(flags, target, environment))
 }
 
 fn resolve(target: &str) -> Result<SocketAddr, Error> {
@@ -132,26 +132,38 @@ impl Work for Blast {
     }
 
     fn next(&mut self, thread: Thread, datagram: &mut [u8]) -> Option<(Operation, usize)> {
-        (self.phase != Phase::Draining).then(|| self.mix.next(thread, datagram))
+        if self.phase == Phase::Draining {
+            return None;
+        }
+        let (operation, length) = self.mix.next(thread, datagram);
+        if self.phase == Phase::Measuring {
+            self.tally.sent(Some(operation));
+        }
+        Some((operation, length))
     }
 
     fn answered(&mut self, operation: Operation, latency: Duration, reply: &Reply) {
         if self.phase == Phase::Measuring {
-            self.tally.count(operation, latency, reply);
+            self.tally.count(Some(operation), reply, latency, None);
         }
     }
 
-    fn lost(&mut self, _: Operation) {}
+    fn lost(&mut self, operation: Operation) {
+        if self.phase != Phase::WarmUp {
+            self.tally.lost(Some(operation));
+        }
+    }
 }
 
 /// What came out of the window.
 struct Measured {
     window: Duration,
     tally: Tally,
-    intervals: Vec<IntervalReport>,
-    losses: Losses,
+    timeline: Vec<IntervalResult>,
+    counts: Counts,
     idle: Duration,
     server: Option<CpuUse>,
+    end: End,
 }
 
 fn measure(
@@ -170,97 +182,160 @@ fn measure(
         return Err(Error::Stopped);
     }
     work.phase = Phase::Measuring;
-    (sender.losses, sender.idle) = Default::default();
-    let before = server.map(ProcessClock::read).transpose()?;
-    let start = Instant::now();
-    let intervals = measure_intervals(flags, &mut sender, &mut work, start, stop)?;
-    let after = server.map(ProcessClock::read).transpose()?;
-    let (window, idle) = (start.elapsed(), sender.idle);
+    (sender.counts, sender.idle) = Default::default();
+    let mut window = Window::open(flags, server)?;
+    let end = window.measure(flags, &mut sender, &mut work, stop)?;
+    let (length, idle) = (window.start.elapsed(), sender.idle);
     work.phase = Phase::Draining;
     // What is outstanding now is either answered or lost by then.
     sender.run(&mut work, Instant::now() + 2 * REPLY_LIMIT, stop)?;
-    if work.tally.answered() == 0 {
-        return Err(Error::Silent(target, window.as_secs_f64()));
+    window.total.add(&work.tally);
+    if window.total.answered() == 0 {
+        return Err(Error::Silent(target, length.as_secs_f64()));
     }
     Ok(Measured {
-        window,
-        tally: work.tally,
-        intervals,
-        losses: sender.losses,
+        window: length,
+        server: window.server_use(),
+        tally: window.total,
+        timeline: window.timeline,
+        counts: sender.counts,
         idle,
-        server: after.zip(before).map(|(after, before)| after.since(before)),
+        end,
     })
 }
 
-/// Keeps the window open, and leaves all that was counted in `work`. Without an interval, the window is the only one.
-fn measure_intervals(
-    flags: &BlastFlags,
-    sender: &mut ClosedLoop<Blast>,
-    work: &mut Blast,
+/// The measured time, part by part.
+struct Window {
     start: Instant,
-    stop: &StopSignal,
-) -> io::Result<Vec<IntervalReport>> {
-    let end = start + flags.duration;
-    let Some(interval) = flags.interval else {
-        sender.run(work, end, stop)?;
-        return Ok(Vec::new());
-    };
-    let mut total = Tally::new();
-    let mut reports = Vec::new();
-    let (mut began, mut until) = (start, start);
-    while until < end {
-        until = end.min(until + interval);
-        let ended = sender.run(work, until, stop)?;
-        let now = Instant::now();
-        reports.push(work.tally.interval(now - began));
-        total.add(&std::mem::replace(&mut work.tally, Tally::new()));
-        began = now;
-        if ended == End::Stopped {
-            break;
-        }
+    server: Option<ProcessClock>,
+    /// When the window was opened, and at its latest part's end.
+    readings: Option<(CpuReading, CpuReading)>,
+    total: Tally,
+    timeline: Vec<IntervalResult>,
+    progress: Progress,
+}
+
+impl Window {
+    fn open(flags: &BlastFlags, server: Option<ProcessClock>) -> Result<Self, Error> {
+        let reading = server.map(ProcessClock::read).transpose()?;
+        Ok(Self {
+            start: Instant::now(),
+            server,
+            readings: reading.map(|reading| (reading, reading)),
+            total: Tally::new(),
+            timeline: Vec::new(),
+            progress: Progress::new(flags.outputs.quiet, flags.duration),
+        })
     }
-    work.tally = total;
-    Ok(reports)
+
+    /// Keeps the window open for its duration.
+    fn measure(
+        &mut self,
+        flags: &BlastFlags,
+        sender: &mut ClosedLoop<Blast>,
+        work: &mut Blast,
+        stop: &StopSignal,
+    ) -> Result<End, Error> {
+        let end = self.start + flags.duration;
+        let interval = flags.interval();
+        let (mut began, mut until) = (self.start, self.start);
+        while until < end {
+            until = end.min(until + interval);
+            let ended = sender.run(work, until, stop)?;
+            let now = Instant::now();
+            self.end_interval(&mut work.tally, now - began)?;
+            began = now;
+            if ended == End::Stopped {
+                self.progress.finish();
+                return Ok(ended);
+            }
+        }
+        self.progress.finish();
+        Ok(End::Deadline)
+    }
+
+    /// Moves what was counted in a part of the window into the result.
+    fn end_interval(&mut self, tally: &mut Tally, length: Duration) -> Result<(), Error> {
+        let used = self.advance_clock()?;
+        let interval = IntervalResult {
+            server_cpu_ns_per_request: used.map(|used| cpu_ns(used.total, tally.answered())),
+            ..tally.interval(length, false)
+        };
+        self.progress.interval(&interval);
+        self.timeline.push(interval);
+        self.total.add(tally);
+        tally.clear();
+        Ok(())
+    }
+
+    /// What the server used since the last part's end.
+    fn advance_clock(&mut self) -> Result<Option<CpuUse>, Error> {
+        let Some((server, readings)) = self.server.zip(self.readings.as_mut()) else {
+            return Ok(None);
+        };
+        let now = server.read()?;
+        let used = now.since(readings.1);
+        readings.1 = now;
+        Ok(Some(used))
+    }
+
+    /// What the server used in all parts.
+    fn server_use(&self) -> Option<CpuUse> {
+        self.readings.map(|(first, last)| last.since(first))
+    }
 }
 
 impl Measured {
-    fn report(&self, flags: &BlastFlags, target: SocketAddr) -> Report {
+    fn result(
+        &self,
+        flags: &BlastFlags,
+        target: SocketAddr,
+        environment: Environment,
+    ) -> RunResult {
         let answered = self.tally.answered();
-        Report {
+        RunResult {
             format: FORMAT,
+            command: "blast".to_owned(),
             command_line: std::env::args().collect(),
+            environment,
             target,
+            seed: flags.seed,
             // A socket without a request of its own is not opened.
             sockets: u32::from(flags.sockets).min(flags.in_flight),
-            in_flight: flags.in_flight,
-            seed: flags.seed,
+            sources: 1,
+            in_flight: Some(flags.in_flight),
             warmup_s: flags.warmup.as_secs_f64(),
             window_s: self.window.as_secs_f64(),
+            schedule: None,
+            sent: self.tally.all_sent(),
             answered,
-            rate_per_s: as_float(answered) / self.window.as_secs_f64(),
-            losses: self.losses,
+            rate_per_s: per_second(answered, self.window),
+            bytes_sent: self.counts.bytes_sent,
+            bytes_received: self.counts.bytes_received,
+            losses: self.counts.losses.attributed(None),
             generator_idle_share: self.idle.as_secs_f64() / self.window.as_secs_f64(),
-            server: self.server_report(flags.server_pid),
-            operations: self.tally.reports(),
-            intervals: self.intervals.clone(),
+            void: None,
+            ended_early: self.end == End::Stopped,
+            server: self.server_result(flags.server_pid),
+            operations: self.tally.operations(),
+            timeline: self.timeline.clone(),
         }
     }
 
-    fn server_report(&self, pid: Option<u32>) -> Option<ServerReport> {
+    fn server_result(&self, pid: Option<u32>) -> Option<ServerResult> {
         let (pid, used) = pid.zip(self.server)?;
-        let seconds = used.total.as_secs_f64();
-        Some(ServerReport {
+        Some(ServerResult {
             pid,
-            cpu_ns_per_request: seconds * NS_PER_S / as_float(self.tally.answered()),
-            cores: seconds / self.window.as_secs_f64(),
+            cpu_ns_per_request: cpu_ns(used.total, self.tally.answered()),
+            cores: used.total.as_secs_f64() / self.window.as_secs_f64(),
             user_share: used.user_share,
         })
     }
 }
 
-const NS_PER_S: f64 = 1e9;
-
+/// CPU time of the server for each answer.
 #[expect(clippy::cast_precision_loss, reason = "no run answers 2^52 requests")]
-fn as_float(count: u64) -> f64 {
-    count as f64
+fn cpu_ns(used: Duration, answered: u64) -> f64 {
+    const NS_PER_S: f64 = 1e9;
+    used.as_secs_f64() * NS_PER_S / answered as f64
 }

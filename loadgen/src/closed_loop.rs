@@ -3,15 +3,15 @@
 //! One thread goes round its sockets without waiting: a waiting receiver would have to be woken by the server, in the server's
 //! time. Only after [`IDLE_SPIN`] without a reply it sleeps until one arrives.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use serde::{Deserialize, Serialize};
 
 use crate::in_flight::{InFlight, MAX_SLOTS, Verdict};
+use crate::losses::Losses;
 use crate::reply::Reply;
 use crate::request::Thread;
 use crate::signals::{StopSignal, wait_readable};
@@ -42,21 +42,14 @@ pub(crate) trait Work {
     fn lost(&mut self, tag: Self::Tag);
 }
 
-/// What went wrong, in datagrams.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Losses {
-    /// Requests without a reply in time.
-    pub(crate) lost: u64,
-    /// Replies to requests given up before.
-    pub(crate) late: u64,
-    /// Replies to requests answered before.
-    pub(crate) duplicate: u64,
-    /// Replies without a `Thread` of ours.
-    pub(crate) stray: u64,
-    /// Requests that met a closed port.
-    pub(crate) refused: u64,
-    /// Requests our own kernel had no room for; sent later.
-    pub(crate) unsent: u64,
+/// What passes through the sockets, beside what the work itself counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) losses: Losses,
+    /// Of UDP payload.
+    pub(crate) bytes_sent: u64,
+    /// Of UDP payload, as far as it is read.
+    pub(crate) bytes_received: u64,
 }
 
 /// Sockets with outstanding requests, all to one target.
@@ -64,7 +57,7 @@ pub(crate) struct ClosedLoop<W: Work> {
     connections: Vec<Connection<W::Tag>>,
     replies: Batch,
     requests: Batch,
-    pub(crate) losses: Losses,
+    pub(crate) counts: Counts,
     /// Time spent without anything to do: none left means that this loop, not the server, is the limit.
     pub(crate) idle: Duration,
 }
@@ -105,7 +98,7 @@ impl<W: Work> ClosedLoop<W> {
                 .collect::<io::Result<_>>()?,
             replies: Batch::connected(REPLY_BUFFER_BYTES),
             requests: Batch::connected(work.longest_request()),
-            losses: Losses::default(),
+            counts: Counts::default(),
             idle: Duration::ZERO,
         })
     }
@@ -166,9 +159,9 @@ impl<W: Work> ClosedLoop<W> {
     fn turn(&mut self, work: &mut W) -> io::Result<bool> {
         let mut moved = false;
         for connection in &mut self.connections {
-            let losses = &mut self.losses;
-            moved |= connection.receive(&mut self.replies, work, losses)?;
-            moved |= connection.send(&mut self.requests, work, losses)?;
+            let counts = &mut self.counts;
+            moved |= connection.receive(&mut self.replies, work, counts)?;
+            moved |= connection.send(&mut self.requests, work, counts)?;
         }
         Ok(moved)
     }
@@ -176,7 +169,7 @@ impl<W: Work> ClosedLoop<W> {
     fn expire(&mut self, work: &mut W, now: Instant) {
         for connection in &mut self.connections {
             connection.in_flight.expire(now, |tag| {
-                self.losses.lost += 1;
+                self.counts.losses.lost += 1;
                 work.lost(tag);
             });
         }
@@ -210,16 +203,17 @@ impl<Tag: Copy> Connection<Tag> {
         &mut self,
         replies: &mut Batch,
         work: &mut impl Work<Tag = Tag>,
-        losses: &mut Losses,
+        counts: &mut Counts,
     ) -> io::Result<bool> {
         let received = match replies.receive(&self.socket, Wait::Never) {
             Ok(received) => received,
-            Err(error) => return losses.excuse(error).map(|()| false),
+            Err(error) => return counts.losses.excuse(error).map(|()| false),
         };
         let now = Instant::now();
         for index in 0..received {
-            let reply = Reply::read(replies.received(index));
-            self.settle(&reply, now, work, losses);
+            let datagram = replies.received(index);
+            counts.bytes_received += datagram.len() as u64;
+            self.settle(&Reply::read(datagram), now, work, &mut counts.losses);
         }
         Ok(received > 0)
     }
@@ -247,7 +241,7 @@ impl<Tag: Copy> Connection<Tag> {
         &mut self,
         requests: &mut Batch,
         work: &mut impl Work<Tag = Tag>,
-        losses: &mut Losses,
+        counts: &mut Counts,
     ) -> io::Result<bool> {
         if self.in_flight.next_thread().is_none() {
             return Ok(false);
@@ -259,10 +253,11 @@ impl<Tag: Copy> Connection<Tag> {
             && let Some((tag, length)) = work.next(thread, requests.buffer(count))
         {
             requests.set_length(count, length);
+            counts.bytes_sent += length as u64;
             self.in_flight.open(tag, now);
             count += 1;
         }
-        self.transmit(requests, count, losses)?;
+        self.transmit(requests, count, &mut counts.losses)?;
         Ok(count > 0)
     }
 
@@ -281,20 +276,6 @@ impl<Tag: Copy> Connection<Tag> {
             }
         }
         Ok(())
-    }
-}
-
-impl Losses {
-    /// Counts an error that says something of the target; returns one that says something of this program.
-    fn excuse(&mut self, error: io::Error) -> io::Result<()> {
-        match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(()),
-            ErrorKind::ConnectionRefused => {
-                self.refused += 1;
-                Ok(())
-            }
-            _ => Err(error),
-        }
     }
 }
 
@@ -423,7 +404,7 @@ mod tests {
             stray: 1,
             ..Losses::default()
         };
-        assert_eq!(closed_loop.losses, expected);
+        assert_eq!(closed_loop.counts.losses, expected);
     }
 
     #[test]
@@ -438,7 +419,10 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(20);
         let end = closed_loop.run(&mut work, deadline, &stop).unwrap();
         assert_eq!(end, End::Drained);
-        assert_eq!(closed_loop.losses.lost, 6, "lost ones are sent again");
-        assert!(closed_loop.losses.refused > 0);
+        assert_eq!(
+            closed_loop.counts.losses.lost, 6,
+            "lost ones are sent again"
+        );
+        assert!(closed_loop.counts.losses.refused > 0);
     }
 }

@@ -68,6 +68,8 @@ pub(crate) enum Error {
     },
     #[error("{0} is not a result of this program: {1}")]
     Result(PathBuf, #[source] serde_json::Error),
+    #[error("{0} {1}")]
+    WrongResult(PathBuf, String),
     #[error("{0}")]
     Pairs(String),
     #[error(transparent)]

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use pyzor_protocol::DEFAULT_PORT;
 
 use crate::in_flight::MAX_SLOTS;
+use crate::report::Outputs;
 use crate::trace::TraceOptions;
 
 /// Known digests of one run: each takes 48 bytes of memory here.
@@ -20,6 +21,8 @@ const MAX_SOCKETS: i64 = 4096;
 const MAX_SECONDS: f64 = 604_800.0;
 /// The deadlines of shorter ones would be missed: see `closed_loop`.
 const SHORTEST_INTERVAL_S: f64 = 0.1;
+/// A timeline of more parts would not be looked at; each takes about a kilobyte.
+const MAX_INTERVALS: u32 = 20_000;
 
 /// Load for Pyzor servers.
 #[derive(Debug, Parser)]
@@ -71,7 +74,7 @@ pub(crate) struct BlastFlags {
     /// Run for this time before measuring
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
     pub(crate) warmup: Duration,
-    /// Measure each part of so many seconds by itself, too: for the JSON
+    /// Measure each part of so many seconds by itself, too; without it, a part is between 0.25 and 1 second long
     #[arg(long, value_name = "SECONDS", value_parser = interval)]
     pub(crate) interval: Option<Duration>,
     /// Run on this core only
@@ -88,9 +91,8 @@ pub(crate) struct BlastFlags {
     /// The server's process, to measure its CPU time for each answer
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Option<u32>,
-    /// Also write the result here
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) outputs: Outputs,
 }
 
 /// What is asked.
@@ -165,6 +167,13 @@ pub(crate) struct PairsFlags {
 }
 
 impl BlastFlags {
+    /// How long a part of the window is.
+    pub(crate) fn interval(&self) -> Duration {
+        self.interval
+            .unwrap_or_else(|| interval_of(self.duration))
+            .max(self.duration / MAX_INTERVALS)
+    }
+
     /// What does not fit together, if anything.
     pub(crate) fn contradiction(&self) -> Option<String> {
         let room = u32::from(self.sockets).saturating_mul(u32::from(MAX_SLOTS));
@@ -180,6 +189,16 @@ impl BlastFlags {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     number_within(text, 0.0, MAX_SECONDS).map(Duration::from_secs_f64)
+}
+
+/// A twentieth of a short window, a second of a long one.
+pub(crate) fn interval_of(window: Duration) -> Duration {
+    const TYPICAL: u32 = 20;
+    const SHORTEST: Duration = Duration::from_millis(250);
+    const LONGEST: Duration = Duration::from_secs(1);
+    (window / TYPICAL)
+        .clamp(SHORTEST, LONGEST)
+        .max(window / MAX_INTERVALS)
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -250,6 +269,17 @@ mod tests {
             blast(&["--duration", "0.25"]).unwrap().duration,
             Duration::from_millis(250)
         );
+    }
+
+    #[test]
+    fn parts_of_the_window_are_neither_too_short_nor_too_many() {
+        let seconds = Duration::from_secs_f64;
+        assert_eq!(interval_of(seconds(1.0)), seconds(0.25));
+        assert_eq!(interval_of(seconds(10.0)), seconds(0.5));
+        assert_eq!(interval_of(seconds(600.0)), seconds(1.0));
+        assert_eq!(interval_of(seconds(40_000.0)), seconds(2.0));
+        let typed = blast(&["--duration", "8000", "--interval", "0.1"]).unwrap();
+        assert_eq!(typed.interval(), seconds(0.4));
     }
 
     #[test]

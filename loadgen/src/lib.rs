@@ -11,7 +11,9 @@
 //!   - `request` and `reply`: what is written and what is read;
 //!   - `in_flight`: which request a reply belongs to;
 //!   - `tally` and `latency`: what is counted while the window is open;
-//!   - `report`: the result, as text and JSON.
+//!   - `losses`: what went wrong with datagrams.
+//! - `result`: what was measured, as it stands in files, with the `environment` it was measured in.
+//! - `report`: what a run says of itself, while it runs and at its end.
 //! - `inspect`: what is in a trace.
 //! - `trace`: requests that were recorded or made up, from whatever they are kept in.
 //! - `pairs`: the table of a folder of results.
@@ -22,17 +24,20 @@ mod blast;
 mod closed_loop;
 mod cpu;
 mod echo;
+mod environment;
 mod error;
 mod flags;
 mod in_flight;
 mod inspect;
 mod latency;
+mod losses;
 mod mix;
 mod pairs;
 mod preload;
 mod reply;
 mod report;
 mod request;
+mod result;
 mod signals;
 mod socket;
 mod tally;

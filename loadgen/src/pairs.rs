@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::flags::PairsFlags;
-use crate::report::Report;
+use crate::result::RunResult;
 
 /// Prints the table of a folder.
 pub(crate) fn run(flags: &PairsFlags) -> Result<(), Error> {
@@ -28,8 +28,8 @@ type Scenarios = BTreeMap<String, Vec<Pair>>;
 
 #[derive(Clone, Debug)]
 struct Pair {
-    base: Report,
-    subject: Report,
+    base: RunResult,
+    subject: RunResult,
 }
 
 fn read_folder(folder: &Path) -> Result<Scenarios, Error> {
@@ -43,8 +43,8 @@ fn read_folder(folder: &Path) -> Result<Scenarios, Error> {
                 .entry(scenario.to_owned())
                 .or_default()
                 .push(Pair {
-                    base: Report::read(&base)?,
-                    subject: Report::read(&folder.join(&name))?,
+                    base: RunResult::read(&base)?,
+                    subject: RunResult::read(&folder.join(&name))?,
                 });
         }
     }
@@ -110,15 +110,15 @@ impl fmt::Display for Row {
 }
 
 /// Not a number without a measured server, which shows in the table.
-fn cpu_ns(report: &Report) -> f64 {
+fn cpu_ns(report: &RunResult) -> f64 {
     report
         .server
         .as_ref()
         .map_or(f64::NAN, |server| server.cpu_ns_per_request)
 }
 
-fn worst_p99_us(report: &Report) -> f64 {
-    let points = report.operations.iter().map(|each| each.latency.p99_us);
+fn worst_p99_us(report: &RunResult) -> f64 {
+    let points = report.operations.iter().map(|each| each.service.p99_us);
     points.fold(f64::NAN, f64::max)
 }
 
@@ -155,7 +155,7 @@ impl fmt::Display for Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::example;
+    use crate::result::tests::example;
 
     #[test]
     fn medians_lie_in_the_middle() {
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(
             row,
             "| hot-check | 3 | 1000 (1000 to 2000) | 1200 (1100 to 2200) | 1.100 (1.100 to 1.200) | \
-             500000 (500000 to 500000) | 1234 (1234 to 1234) | 3 |"
+             10000 (10000 to 10000) | 9904 (9904 to 9904) | 3 |"
         );
     }
 

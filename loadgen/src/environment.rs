@@ -1,0 +1,99 @@
+//! Where a run was made: what its numbers depend on beside the two programs.
+
+use std::fs;
+
+use nix::sys::utsname::uname;
+use serde::{Deserialize, Serialize};
+
+use crate::result::epoch_s;
+
+/// The machine of the load generator, and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Environment {
+    pub(crate) host: String,
+    /// As the kernel names it; empty where it does not.
+    pub(crate) cpu_model: String,
+    /// Those this program may run on.
+    pub(crate) cores: u32,
+    pub(crate) memory_bytes: u64,
+    pub(crate) kernel: String,
+    /// Of this program.
+    pub(crate) version: String,
+    /// Seconds since 1970.
+    pub(crate) started_epoch_s: f64,
+}
+
+impl Environment {
+    /// Here and now; to be asked before a thread is pinned.
+    pub(crate) fn now() -> Self {
+        let system = uname().ok();
+        let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+        let system_text = |part: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
+            system.as_ref().map(|system| text(part(system)))
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            host: system_text(|system| system.nodename()).unwrap_or_default(),
+            cpu_model: file_field("/proc/cpuinfo", "model name").unwrap_or_default(),
+            cores: u32::try_from(cores).unwrap_or(u32::MAX),
+            memory_bytes: file_field("/proc/meminfo", "MemTotal")
+                .and_then(|text| kibibytes(&text))
+                .unwrap_or_default(),
+            kernel: system_text(|system| system.release()).unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_epoch_s: epoch_s(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        Self {
+            host: "vm".to_owned(),
+            cpu_model: "Example CPU".to_owned(),
+            cores: 2,
+            memory_bytes: 24 << 30,
+            kernel: "6.18.0".to_owned(),
+            version: "0.1.0".to_owned(),
+            started_epoch_s: 1_799_999_999.0,
+        }
+    }
+}
+
+fn file_field(path: &str, name: &str) -> Option<String> {
+    field(&fs::read_to_string(path).ok()?, name)
+}
+
+/// The value of the first line "NAME: VALUE".
+fn field(text: &str, name: &str) -> Option<String> {
+    let lines = text.lines().filter_map(|line| line.split_once(':'));
+    let mut values = lines.filter(|(field, _)| field.trim_end() == name);
+    values.next().map(|(_, value)| value.trim().to_owned())
+}
+
+/// Bytes in "NUMBER kB", which are 1024 each.
+fn kibibytes(text: &str) -> Option<u64> {
+    let number: u64 = text.strip_suffix(" kB")?.parse().ok()?;
+    number.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_proc_files_are_read() {
+        let text = "processor\t: 0\nmodel name\t: Some CPU @ 2: fast\nmodel name\t: other\n";
+        let model = field(text, "model name");
+        assert_eq!(model.as_deref(), Some("Some CPU @ 2: fast"));
+        assert_eq!(field(text, "model"), None);
+        assert_eq!(kibibytes("24 kB"), Some(24_576));
+        assert_eq!(kibibytes("24 MB"), None);
+    }
+
+    #[test]
+    fn this_machine_has_a_name_and_cores() {
+        let here = Environment::now();
+        assert!(!here.host.is_empty() && !here.kernel.is_empty());
+        assert!(here.cores > 0 && here.memory_bytes > 1 << 20);
+    }
+}

@@ -1,0 +1,234 @@
+//! The summary of a run, as text for a terminal.
+
+use std::fmt;
+
+use crate::latency::Percentiles;
+use crate::losses::Losses;
+use crate::result::{OperationResult, RunResult, ScheduleKind, ScheduleResult, ServerResult};
+
+/// Prints as the summary of a run.
+pub(crate) struct Summary<'r>(pub(crate) &'r RunResult);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let run = self.0;
+        if let Some(reason) = &run.void {
+            writeln!(f, "VOID: {reason}\n")?;
+        }
+        write_setting(run, f)?;
+        write_rate(run, f)?;
+        write_losses(&run.losses, f)?;
+        if let Some(schedule) = &run.schedule {
+            write_schedule(schedule, f)?;
+        }
+        if let Some(server) = &run.server {
+            write_server(server, f)?;
+        }
+        write_operations(&run.operations, f)
+    }
+}
+
+fn write_setting(run: &RunResult, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{}: ", run.target)?;
+    match (run.in_flight, &run.schedule) {
+        (Some(in_flight), _) => write!(f, "{in_flight} requests in flight on ")?,
+        (None, Some(schedule)) => write!(f, "{} on ", described(schedule))?,
+        (None, None) => {}
+    }
+    write!(f, "{} sockets", run.sockets)?;
+    if run.sources > 1 {
+        write!(f, " of {} addresses", grouped(run.sources.into()))?;
+    }
+    let early = if run.ended_early { ", ended early" } else { "" };
+    writeln!(
+        f,
+        ", {:.2} s{early} after {:.2} s of warm-up, seed {}\n",
+        run.window_s, run.warmup_s, run.seed
+    )
+}
+
+/// The schedule in words.
+pub(crate) fn described(schedule: &ScheduleResult) -> String {
+    let rate = grouped_float(schedule.intended_rate_per_s);
+    match schedule.kind {
+        ScheduleKind::Recorded { speed } => format!("as recorded at {speed} x ({rate} /s)"),
+        ScheduleKind::Constant => format!("{rate} /s evenly"),
+        ScheduleKind::Poisson => format!("{rate} /s at random (Poisson)"),
+    }
+}
+
+fn write_rate(run: &RunResult, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(
+        f,
+        "rate      {:>12} /s   generator idle {} of the time",
+        grouped_float(run.rate_per_s),
+        percent(run.generator_idle_share),
+    )
+}
+
+fn write_losses(losses: &Losses, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let rest = [
+        ("late", losses.late),
+        ("duplicate", losses.duplicate),
+        ("stray", losses.stray),
+        ("refused", losses.refused),
+        ("unsent", losses.unsent),
+        ("own socket", losses.own_socket),
+        ("server's kernel", losses.server_kernel.unwrap_or(0)),
+    ];
+    write!(f, "lost      {:>12}", grouped(losses.lost))?;
+    for (name, count) in rest.iter().filter(|(_, count)| *count > 0) {
+        write!(f, "   {name} {}", grouped(*count))?;
+    }
+    writeln!(f)
+}
+
+fn write_schedule(schedule: &ScheduleResult, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let lag = schedule.lag.percentiles();
+    writeln!(
+        f,
+        "schedule  {:>12} due   sent late by p50 {}, p99 {}, at most {} us",
+        grouped(schedule.intended),
+        grouped_float(lag.p50_us),
+        grouped_float(lag.p99_us),
+        grouped_float(lag.max_us),
+    )
+}
+
+fn write_server(server: &ServerResult, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(
+        f,
+        "server    {:>12} ns CPU an answer   {:.2} cores, {} in user mode (process CPU clock)",
+        grouped_float(server.cpu_ns_per_request),
+        server.cores,
+        percent(server.user_share),
+    )
+}
+
+fn write_operations(operations: &[OperationResult], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(
+        f,
+        "\n{:<10}{:>12}{:>8}{:>9}{:>9}{:>9}{:>9}{:>9}   codes",
+        "", "answered", "found", "p50 us", "p90", "p99", "p99.9", "max"
+    )?;
+    operations
+        .iter()
+        .try_for_each(|each| write_operation(each, f))
+}
+
+fn write_operation(operation: &OperationResult, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(
+        f,
+        "{:<10}{:>12}{:>8}",
+        operation.operation,
+        grouped(operation.answered),
+        percent(crate::cpu::share(operation.found, operation.answered)),
+    )?;
+    write_points(&operation.service, f)?;
+    write!(f, "  ")?;
+    for (code, answers) in &operation.codes {
+        write!(f, " {code}: {}", grouped(answers.answered))?;
+    }
+    writeln!(f)?;
+    if let Some(intended) = &operation.intended {
+        write!(f, "{:<30}", "  from the intended time")?;
+        write_points(intended, f)?;
+        writeln!(f)?;
+    }
+    Ok(())
+}
+
+fn write_points(points: &Percentiles, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let points = [
+        points.p50_us,
+        points.p90_us,
+        points.p99_us,
+        points.p99_9_us,
+        points.max_us,
+    ];
+    points
+        .iter()
+        .try_for_each(|point| write!(f, "{:>9}", grouped_float(*point)))
+}
+
+/// With one digit after the point.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// Rounded to a whole number.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rates and times are positive, and casts from floats saturate"
+)]
+pub(crate) fn grouped_float(number: f64) -> String {
+    grouped(number.round() as u64)
+}
+
+/// With a comma before every third digit from the right.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::latency::Latencies;
+    use crate::result::tests::example;
+
+    #[test]
+    fn the_text_of_a_closed_loop_is_aligned() {
+        let expected = "\
+127.0.0.1:24441: 256 requests in flight on 16 sockets, 2.00 s after 0.50 s of warm-up, seed 1
+
+rate            10,000 /s   generator idle 25.0 % of the time
+lost                 1   late 2
+server           1,700 ns CPU an answer   0.99 cores, 10.0 % in user mode (process CPU clock)
+
+              answered   found   p50 us      90      p99    p99.9      max   codes
+check           20,000  50.0 %    5,001    9,003    9,904    9,994   10,002   200: 20,000
+";
+        let expected = expected.replace("us      90", "us      p90");
+        assert_eq!(Summary(&example(1700.0)).to_string(), expected);
+    }
+
+    #[test]
+    fn an_open_loop_tells_its_schedule_and_both_latencies() {
+        let mut run = example(1700.0);
+        run.in_flight = None;
+        run.sources = 1_000;
+        run.void = Some("the generator fell behind".to_owned());
+        run.ended_early = true;
+        run.schedule = Some(ScheduleResult {
+            kind: ScheduleKind::Recorded { speed: 2.5 },
+            intended: 20_001,
+            intended_rate_per_s: 10_000.5,
+            lag: Latencies::new(),
+        });
+        run.operations[0].intended = Some(run.operations[0].service);
+        let text = Summary(&run).to_string();
+        for part in [
+            "VOID: the generator fell behind\n",
+            ": as recorded at 2.5 x (10,001 /s) on 16 sockets of 1,000 addresses, 2.00 s, ended early",
+            "20,001 due   sent late by p50 0",
+            "\n  from the intended time          5,001",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        let texts = [0, 12, 999, 1000, 123_456, 1_234_567].map(grouped);
+        assert_eq!(texts, ["0", "12", "999", "1,000", "123,456", "1,234,567"]);
+    }
+}

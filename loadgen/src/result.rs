@@ -1,0 +1,448 @@
+//! What was measured: the result of a run, and of a series of runs, as they stand in files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::latency::{Latencies, Percentiles};
+use crate::losses::Losses;
+
+/// Raised when a field changes its meaning or goes.
+pub(crate) const FORMAT: u32 = 2;
+
+/// All that was measured in one run, and what it takes to measure it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunResult {
+    pub(crate) format: u32,
+    /// The command of this program: blast, replay, …
+    pub(crate) command: String,
+    pub(crate) command_line: Vec<String>,
+    pub(crate) environment: Environment,
+    pub(crate) target: SocketAddr,
+    pub(crate) seed: u64,
+    pub(crate) sockets: u32,
+    /// Different source addresses.
+    pub(crate) sources: u32,
+    /// Requests kept outstanding; closed loop only.
+    pub(crate) in_flight: Option<u32>,
+    pub(crate) warmup_s: f64,
+    /// How long the measured window was; all numbers below are of it.
+    pub(crate) window_s: f64,
+    /// When requests were to be sent; open loop only.
+    pub(crate) schedule: Option<ScheduleResult>,
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    /// Answers a second.
+    pub(crate) rate_per_s: f64,
+    /// Of UDP payload.
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) losses: Losses,
+    /// Share of the window in which the generator had nothing to do; near 0, it and not the server was the limit.
+    pub(crate) generator_idle_share: f64,
+    /// Why the result must not be trusted, if so.
+    pub(crate) void: Option<String>,
+    /// It was stopped before the end of its duration.
+    pub(crate) ended_early: bool,
+    pub(crate) server: Option<ServerResult>,
+    pub(crate) operations: Vec<OperationResult>,
+    /// The window's parts one after the other.
+    pub(crate) timeline: Vec<IntervalResult>,
+}
+
+/// When requests were to be sent, and when they were.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ScheduleResult {
+    pub(crate) kind: ScheduleKind,
+    /// Requests that were due in the window.
+    pub(crate) intended: u64,
+    pub(crate) intended_rate_per_s: f64,
+    /// From the intended to the actual time of sending.
+    pub(crate) lag: Latencies,
+}
+
+/// Where send times come from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ScheduleKind {
+    /// A recording, this many times as fast.
+    Recorded { speed: f64 },
+    /// One every so often.
+    Constant,
+    /// Independent of one another, at a mean rate.
+    Poisson,
+}
+
+/// What the answers cost the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ServerResult {
+    pub(crate) pid: u32,
+    /// CPU time of all its threads, from the kernel's clock of the process, over all answers.
+    pub(crate) cpu_ns_per_request: f64,
+    /// CPU time over the window's length: 1 is a core.
+    pub(crate) cores: f64,
+    /// Share of its CPU time in user mode, from `/proc/PID/stat`.
+    pub(crate) user_share: f64,
+}
+
+/// Requests of one operation, and their answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct OperationResult {
+    /// Its name in requests, or "other".
+    pub(crate) operation: String,
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    /// Replies with a `Count` above 0.
+    pub(crate) found: u64,
+    /// Requests without a reply in time.
+    pub(crate) lost: u64,
+    /// Over all codes.
+    pub(crate) service: Percentiles,
+    pub(crate) intended: Option<Percentiles>,
+    /// Replies by `Code`; "none" are those without, "other" those with rarer codes than are told apart.
+    pub(crate) codes: BTreeMap<String, CodeResult>,
+}
+
+/// Answers with one code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CodeResult {
+    pub(crate) answered: u64,
+    /// From the actual time of sending.
+    pub(crate) service: Latencies,
+    /// From the intended time of sending; open loop only.
+    pub(crate) intended: Option<Latencies>,
+}
+
+/// A part of the window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct IntervalResult {
+    /// When it ended by the clock on the wall, in seconds since 1970, so that it can be compared with a server's log.
+    pub(crate) ended_epoch_s: f64,
+    pub(crate) length_s: f64,
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    pub(crate) lost: u64,
+    /// As in [`ServerResult`].
+    pub(crate) server_cpu_ns_per_request: Option<f64>,
+    /// Over all operations.
+    pub(crate) service: Percentiles,
+    pub(crate) intended: Option<Percentiles>,
+    pub(crate) operations: Vec<IntervalOperation>,
+    /// Kept where a log of histograms is asked for; too large for the JSON.
+    #[serde(skip)]
+    pub(crate) histograms: Option<IntervalHistograms>,
+}
+
+/// One operation in a part of the window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct IntervalOperation {
+    pub(crate) operation: String,
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    pub(crate) lost: u64,
+    pub(crate) service: Percentiles,
+    pub(crate) intended: Option<Percentiles>,
+}
+
+/// All operations of a part of the window.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct IntervalHistograms {
+    pub(crate) service: Latencies,
+    pub(crate) intended: Option<Latencies>,
+}
+
+/// Several runs that belong together: a staircase of rates, or a search.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Series {
+    pub(crate) format: u32,
+    /// The command that made it: ramp or knee.
+    pub(crate) kind: String,
+    /// In the order in which they were made.
+    pub(crate) runs: Vec<RunResult>,
+    /// What a search has found.
+    pub(crate) knee: Option<Knee>,
+}
+
+/// The highest rate that meets the objectives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Knee {
+    /// As they were typed.
+    pub(crate) objectives: String,
+    /// The median of the searches.
+    pub(crate) rate_per_s: f64,
+    /// Every search, in order.
+    pub(crate) searches_per_s: Vec<f64>,
+    /// The interval that covers the true median with the confidence below.
+    pub(crate) low_per_s: f64,
+    pub(crate) high_per_s: f64,
+    /// 0 to 1.
+    pub(crate) confidence: f64,
+}
+
+/// What a file of results may hold.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few, and none is copied"
+)]
+pub(crate) enum Saved {
+    Run(RunResult),
+    Series(Series),
+}
+
+/// What says which of the two it is.
+#[derive(Deserialize)]
+struct Header {
+    format: u32,
+    runs: Option<IgnoredAny>,
+}
+
+impl RunResult {
+    /// The result in a file, which must hold a single one.
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        match Saved::read(path)? {
+            Saved::Run(run) => Ok(run),
+            Saved::Series(series) => Err(Error::WrongResult(
+                path.to_owned(),
+                format!("holds a series ({}); expected a single run", series.kind),
+            )),
+        }
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
+        write_json(self, path)
+    }
+
+    #[allow(dead_code, reason = "reports to come use it")]
+    /// Of all operations and codes, from the actual time of sending.
+    pub(crate) fn service(&self) -> Latencies {
+        let codes = self.operations.iter().flat_map(|each| each.codes.values());
+        Latencies::sum(codes.map(|code| &code.service))
+    }
+
+    #[allow(dead_code, reason = "reports to come use it")]
+    /// The same from the intended time; `None` for a closed loop.
+    pub(crate) fn intended(&self) -> Option<Latencies> {
+        let codes = self.operations.iter().flat_map(|each| each.codes.values());
+        let parts: Vec<&Latencies> = codes.filter_map(|code| code.intended.as_ref()).collect();
+        (!parts.is_empty()).then(|| Latencies::sum(parts))
+    }
+
+    #[allow(dead_code, reason = "reports to come use it")]
+    /// Requests without a reply in time, of all that were answered or lost: 0 to 1.
+    pub(crate) fn loss_share(&self) -> f64 {
+        crate::cpu::share(self.losses.lost, self.answered + self.losses.lost)
+    }
+}
+
+impl OperationResult {
+    #[allow(dead_code, reason = "reports to come use it")]
+    /// Of all codes, from the actual time of sending.
+    pub(crate) fn service(&self) -> Latencies {
+        Latencies::sum(self.codes.values().map(|code| &code.service))
+    }
+
+    #[allow(dead_code, reason = "reports to come use it")]
+    /// The same from the intended time; `None` for a closed loop.
+    pub(crate) fn intended(&self) -> Option<Latencies> {
+        let parts = self
+            .codes
+            .values()
+            .filter_map(|code| code.intended.as_ref());
+        let parts: Vec<&Latencies> = parts.collect();
+        (!parts.is_empty()).then(|| Latencies::sum(parts))
+    }
+}
+
+impl IntervalResult {
+    /// Answers a second.
+    pub(crate) fn rate_per_s(&self) -> f64 {
+        per_second(
+            self.answered,
+            Duration::from_secs_f64(self.length_s.max(0.0)),
+        )
+    }
+}
+
+impl Series {
+    #[allow(dead_code, reason = "reports to come use it")]
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
+        write_json(self, path)
+    }
+}
+
+impl Saved {
+    /// Whatever a file holds.
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let json = fs::read(path).map_err(|source| Error::Read(path.to_owned(), source))?;
+        let wrong = |source| Error::Result(path.to_owned(), source);
+        let header: Header = serde_json::from_slice(&json).map_err(wrong)?;
+        if header.format != FORMAT {
+            return Err(Error::WrongResult(
+                path.to_owned(),
+                format!(
+                    "has format {}; this program reads {FORMAT}: use the version that wrote it",
+                    header.format
+                ),
+            ));
+        }
+        Ok(if header.runs.is_some() {
+            Self::Series(serde_json::from_slice(&json).map_err(wrong)?)
+        } else {
+            Self::Run(serde_json::from_slice(&json).map_err(wrong)?)
+        })
+    }
+}
+
+fn write_json(value: &impl Serialize, path: &Path) -> Result<(), Error> {
+    let mut json = serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?;
+    json.push(b'\n');
+    fs::write(path, json).map_err(|source| Error::Write(path.to_owned(), source))
+}
+
+/// A rate; 0 over no time.
+#[expect(clippy::cast_precision_loss, reason = "no run has 2^52 requests")]
+pub(crate) fn per_second(count: u64, time: Duration) -> f64 {
+    if time.is_zero() {
+        return 0.0;
+    }
+    count as f64 / time.as_secs_f64()
+}
+
+/// Now, in seconds since 1970.
+pub(crate) fn epoch_s() -> f64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use pyzor_protocol::Operation;
+
+    use super::*;
+    use crate::reply::Reply;
+    use crate::tally::Tally;
+
+    /// Answers that take 1, 2, 3, … `count` microseconds.
+    fn answers(tally: &mut Tally, count: u64) {
+        let reply = |found| Reply {
+            code: Some(200),
+            found,
+            ..Reply::default()
+        };
+        for number in 1..=count {
+            tally.sent(Some(Operation::Check));
+            let service = Duration::from_micros(number);
+            let found = number.is_multiple_of(2);
+            tally.count(Some(Operation::Check), &reply(found), service, None);
+        }
+    }
+
+    /// A plausible result with this much server CPU time an answer.
+    pub(crate) fn example(cpu_ns_per_request: f64) -> RunResult {
+        let mut tally = Tally::new();
+        answers(&mut tally, 10_000);
+        let interval = IntervalResult {
+            ended_epoch_s: 1_800_000_000.0,
+            server_cpu_ns_per_request: Some(cpu_ns_per_request),
+            ..tally.interval(Duration::from_secs(1), false)
+        };
+        RunResult {
+            format: FORMAT,
+            command: "blast".to_owned(),
+            command_line: vec!["loadgen".to_owned(), "blast".to_owned()],
+            environment: Environment::example(),
+            target: "127.0.0.1:24441".parse().unwrap(),
+            seed: 1,
+            sockets: 16,
+            sources: 1,
+            in_flight: Some(256),
+            warmup_s: 0.5,
+            window_s: 2.0,
+            schedule: None,
+            sent: 20_001,
+            answered: 20_000,
+            rate_per_s: 10_000.4,
+            bytes_sent: 4_000_000,
+            bytes_received: 2_000_000,
+            losses: Losses {
+                lost: 1,
+                late: 2,
+                ..Losses::default()
+            }
+            .attributed(None),
+            generator_idle_share: 0.25,
+            void: None,
+            ended_early: false,
+            server: Some(ServerResult {
+                pid: 1,
+                cpu_ns_per_request,
+                cores: 0.99,
+                user_share: 0.1,
+            }),
+            operations: {
+                answers(&mut tally, 10_000);
+                tally.operations()
+            },
+            timeline: vec![interval.clone(), interval],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("result.json");
+        let run = example(1.5);
+        run.write(&path).unwrap();
+        let read = RunResult::read(&path).unwrap();
+        assert_eq!(read.service().percentiles(), run.service().percentiles());
+        assert_eq!(
+            format!("{:?}", read.timeline),
+            format!("{:?}", run.timeline)
+        );
+
+        let series = Series {
+            format: FORMAT,
+            kind: "ramp".to_owned(),
+            runs: vec![run],
+            knee: None,
+        };
+        series.write(&path).unwrap();
+        assert!(matches!(Saved::read(&path), Ok(Saved::Series(_))));
+        assert!(matches!(
+            RunResult::read(&path),
+            Err(Error::WrongResult(..))
+        ));
+    }
+
+    #[test]
+    fn foreign_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("result.json");
+        assert!(matches!(RunResult::read(&path), Err(Error::Read(..))));
+        for foreign in ["", "text", "{}", "{\"format\": 2}"] {
+            fs::write(&path, foreign).unwrap();
+            assert!(matches!(RunResult::read(&path), Err(Error::Result(..))));
+        }
+        fs::write(&path, "{\"format\": 1}").unwrap();
+        let error = RunResult::read(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("has format 1; this program reads 2"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn losses_are_a_share_of_what_has_an_outcome() {
+        let run = example(1.0);
+        assert!((run.loss_share() - 1.0 / 20_001.0).abs() < 1e-12);
+        assert!(per_second(5, Duration::ZERO).abs() < f64::EPSILON);
+    }
+}
