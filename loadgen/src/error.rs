@@ -45,6 +45,12 @@ pub(crate) enum Error {
     EmptyTrace(PathBuf),
     #[error("{0} is of no known kind: expected {TRACES}")]
     UnknownTrace(PathBuf),
+    #[error("{path}, line {line}: expected {expected}")]
+    TraceLine {
+        path: PathBuf,
+        line: u64,
+        expected: &'static str,
+    },
     #[error("{path} is damaged at byte {offset}: expected {expected}")]
     DamagedTrace {
         path: PathBuf,
@@ -59,10 +65,10 @@ pub(crate) enum Error {
         offset: u64,
         left: usize,
     },
-    #[error("{path} holds no request to UDP port {port}; passed over: {skipped}{hint}")]
+    #[error("{path} holds no {wanted}; passed over: {skipped}{hint}")]
     NoRequests {
         path: PathBuf,
-        port: u16,
+        wanted: String,
         skipped: String,
         hint: String,
     },

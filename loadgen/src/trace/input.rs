@@ -12,6 +12,9 @@ const READ_BYTES: usize = 64 * 1024;
 /// The longest block or line there may be: as long as Wireshark's.
 const MAX_WINDOW_BYTES: usize = 16 * 1024 * 1024;
 
+/// The longest line there may be.
+const MAX_LINE_BYTES: usize = 1024 * 1024;
+
 /// The bytes of a file from where its reader has got to; bounded by [`MAX_WINDOW_BYTES`].
 pub(super) struct Input {
     path: PathBuf,
@@ -102,6 +105,29 @@ impl Input {
                 Parsed::Partial if self.coming().is_empty() => return Ok(None),
                 Parsed::Partial => return Err(self.cut_short()),
                 Parsed::Wrong(expected) => return Err(self.damaged(expected)),
+            }
+        }
+    }
+
+    /// The next line, without its end; `None` at the end of the file. An empty last line is none.
+    pub(super) fn line(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        // Where the search for the line's end goes on.
+        let mut searched = 0;
+        loop {
+            let coming = self.coming();
+            if let Some(length) = coming[searched..].iter().position(|byte| *byte == b'\n') {
+                let line = coming[..searched + length].to_vec();
+                self.pass(line.len() + 1);
+                return Ok(Some(line));
+            }
+            searched = coming.len();
+            if searched > MAX_LINE_BYTES {
+                return Err(self.damaged("lines of at most 1 MiB"));
+            }
+            if !self.read_more()? {
+                let rest = self.coming().to_vec();
+                self.pass(rest.len());
+                return Ok((!rest.is_empty()).then_some(rest));
             }
         }
     }

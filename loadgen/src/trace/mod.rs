@@ -7,17 +7,24 @@
 //! | file | job |
 //! | --- | --- |
 //! | `input` | a file's bytes, decompressed by `decompress` |
-//! | `pcap` | classic captures |
+//! | `pcap`, `pcapng` | captures of either format |
 //! | `packet` | from a packet to the request in it |
+//! | `usage_log` | logs of a server |
+//! | `digests` | lists of digests |
+//! | `rebuild` | from the facts of a request to its datagram |
 //! | `timeline` | from a clock that may jump to times that never decrease |
 //! | `skipped` | what was no request, by reason |
 
 mod decompress;
+mod digests;
 mod input;
 mod packet;
 mod pcap;
+mod pcapng;
+mod rebuild;
 mod skipped;
 mod timeline;
+mod usage_log;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,9 +32,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::Error;
+use digests::Digests;
 use input::Input;
+use pcap::Pcap;
+use pcapng::Pcapng;
 pub(crate) use skipped::Skipped;
 use timeline::Timeline;
+use usage_log::UsageLog;
 
 /// One request of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,12 +69,21 @@ pub(crate) struct TraceOptions {
 pub(crate) enum Format {
     /// A capture of libpcap's first format.
     Pcap,
+    /// A capture of the newer format.
+    Pcapng,
+    /// What a server wrote about the requests it carried out.
+    UsageLog,
+    /// Digests, and what to ask about them.
+    Digests,
 }
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pcap => "a capture (pcap)",
+            Self::Pcapng => "a capture (pcapng)",
+            Self::UsageLog => "a usage log",
+            Self::Digests => "a list of digests",
         })
     }
 }
@@ -100,7 +120,13 @@ struct Recorded {
 /// When it cannot be read, is of no known kind, or holds no request.
 pub(crate) fn open(path: &Path, options: &TraceOptions) -> Result<Trace, Error> {
     let mut input = Input::open(path)?;
-    let (format, reader) = recognise(&mut input, path)?.reader(input, options)?;
+    let format = recognise(&mut input, path)?;
+    let reader: Box<dyn Reader> = match format {
+        Format::Pcap => Box::new(Pcap::new(input, options.port)?),
+        Format::Pcapng => Box::new(Pcapng::new(input, options.port)),
+        Format::UsageLog => Box::new(UsageLog::new(input)),
+        Format::Digests => Box::new(Digests::new(input, path)),
+    };
     let mut trace = Trace {
         format,
         reader,
@@ -111,45 +137,42 @@ pub(crate) fn open(path: &Path, options: &TraceOptions) -> Result<Trace, Error> 
     };
     trace.first = trace.next().transpose()?;
     if trace.first.is_none() {
-        return Err(trace.skipped.no_requests(path, options.port));
+        return Err(trace.no_requests(path, options.port));
     }
     Ok(trace)
 }
 
-/// What a file's beginning says it is.
-enum Kind {
-    Pcap,
-}
-
 /// Bytes of a file's beginning that are looked at.
-const BEGINNING_BYTES: usize = 4096;
+const BEGINNING_BYTES: usize = 64 * 1024;
 
-fn recognise(input: &mut Input, path: &Path) -> Result<Kind, Error> {
+fn recognise(input: &mut Input, path: &Path) -> Result<Format, Error> {
     while input.coming().len() < BEGINNING_BYTES && input.read_more()? {}
     let beginning = input.coming();
     if beginning.is_empty() {
-        Err(Error::EmptyTrace(path.to_owned()))
-    } else if pcap::is_beginning(beginning) {
-        Ok(Kind::Pcap)
-    } else {
-        Err(Error::UnknownTrace(path.to_owned()))
+        return Err(Error::EmptyTrace(path.to_owned()));
     }
+    if pcap::is_beginning(beginning) {
+        return Ok(Format::Pcap);
+    }
+    if pcapng::is_beginning(beginning) {
+        return Ok(Format::Pcapng);
+    }
+    // The first lines may be comments, or about something else.
+    let mut lines = beginning
+        .split(|byte| *byte == b'\n')
+        .take(RECOGNISED_LINES);
+    let format = lines.find_map(|line| {
+        if usage_log::is_line(line) {
+            Some(Format::UsageLog)
+        } else {
+            digests::is_line(line).then_some(Format::Digests)
+        }
+    });
+    format.ok_or_else(|| Error::UnknownTrace(path.to_owned()))
 }
 
-impl Kind {
-    fn reader(
-        self,
-        input: Input,
-        options: &TraceOptions,
-    ) -> Result<(Format, Box<dyn Reader>), Error> {
-        Ok(match self {
-            Self::Pcap => (
-                Format::Pcap,
-                Box::new(pcap::Pcap::new(input, options.port)?),
-            ),
-        })
-    }
-}
+/// Lines of a text that are looked at for one that tells what it is.
+const RECOGNISED_LINES: usize = 100;
 
 impl Trace {
     /// What was passed over so far, by reason.
@@ -160,6 +183,14 @@ impl Trace {
     /// What it is read from.
     pub(crate) fn format(&self) -> Format {
         self.format
+    }
+
+    fn no_requests(&self, path: &Path, port: u16) -> Error {
+        let wanted = match self.format {
+            Format::Pcap | Format::Pcapng => format!("request to UDP port {port}"),
+            Format::UsageLog | Format::Digests => "request".to_owned(),
+        };
+        self.skipped.no_requests(path, wanted)
     }
 
     fn read(&mut self) -> Result<Option<Event>, Error> {

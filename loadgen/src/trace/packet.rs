@@ -1,8 +1,11 @@
 //! From a captured packet to the request in it.
 
-use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TransportSlice, UdpSlice};
-use pcap_parser::Linktype;
 use std::net::{IpAddr, SocketAddr};
+
+use etherparse::{
+    EtherType, LaxIpPayloadSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice, UdpHeader, UdpSlice,
+};
+use pcap_parser::Linktype;
 
 use super::Source;
 use super::skipped::Reason;
@@ -44,13 +47,11 @@ impl Link {
     }
 }
 
+/// Who sent a request, and its datagram.
+pub(super) type Request = (Source, Box<[u8]>);
+
 /// The request to the server's `port` in a packet that was captured whole, or else `is_cut`; or why there is none.
-pub(super) fn read(
-    link: Link,
-    packet: &[u8],
-    is_cut: bool,
-    port: u16,
-) -> Result<(Source, Box<[u8]>), Reason> {
+pub(super) fn read(link: Link, packet: &[u8], is_cut: bool, port: u16) -> Result<Request, Reason> {
     // A header that does not fit was cut off, or its packet is not what it should be.
     let broken = if is_cut {
         Reason::Truncated
@@ -107,9 +108,7 @@ fn after_ether_type(ether_type: [u8; 2], rest: &[u8]) -> LaxSlicedPacket<'_> {
     LaxSlicedPacket::from_ether_type(EtherType(u16::from_be_bytes(ether_type)), rest)
 }
 
-fn sender<'s, 'p>(
-    net: &'s LaxNetSlice<'p>,
-) -> Option<(IpAddr, &'s etherparse::LaxIpPayloadSlice<'p>)> {
+fn sender<'s, 'p>(net: &'s LaxNetSlice<'p>) -> Option<(IpAddr, &'s LaxIpPayloadSlice<'p>)> {
     match net {
         LaxNetSlice::Ipv4(ip) => Some((ip.header().source_addr().into(), ip.payload())),
         LaxNetSlice::Ipv6(ip) => Some((ip.header().source_addr().into(), ip.payload())),
@@ -129,7 +128,7 @@ fn request(udp: &UdpSlice<'_>, is_cut: bool, port: u16) -> Result<Box<[u8]>, Rea
         return Err(Reason::Truncated);
     }
     let length = usize::from(udp.length());
-    if length != 0 && length != etherparse::UdpHeader::LEN + udp.payload().len() {
+    if length != 0 && length != UdpHeader::LEN + udp.payload().len() {
         return Err(Reason::Damaged);
     }
     Ok(udp.payload().into())

@@ -30,6 +30,10 @@ pub(super) enum Reason {
     Damaged,
     /// Captured on a link whose packets this program cannot read.
     ForeignLink,
+    /// A log's line about a request that was refused: it does not tell what was asked.
+    RefusalLine,
+    /// A log's line that tells no request.
+    ForeignLine,
 }
 
 /// How much was passed over. Packets, but for what a field says otherwise.
@@ -49,6 +53,10 @@ pub(crate) struct Skipped {
     pub(crate) damaged: u64,
     /// Captured on a link whose packets this program cannot read.
     pub(crate) foreign_link: u64,
+    /// Lines about requests that were refused: a usage log does not tell what they asked.
+    pub(crate) refusal_lines: u64,
+    /// Other lines that tell no request.
+    pub(crate) foreign_lines: u64,
     /// By destination port, the first [`MAX_PORTS`] of them.
     #[serde(skip)]
     ports: BTreeMap<u16, u64>,
@@ -67,6 +75,8 @@ impl Skipped {
             Reason::Truncated => &mut self.truncated,
             Reason::Damaged => &mut self.damaged,
             Reason::ForeignLink => &mut self.foreign_link,
+            Reason::RefusalLine => &mut self.refusal_lines,
+            Reason::ForeignLine => &mut self.foreign_lines,
         } += 1;
     }
 
@@ -86,12 +96,14 @@ impl Skipped {
             ("captured only in part", self.truncated),
             ("damaged", self.damaged),
             ("of unknown links", self.foreign_link),
+            ("refused requests", self.refusal_lines),
+            ("other lines", self.foreign_lines),
         ];
         reasons.into_iter().filter(|(_, count)| *count > 0)
     }
 
-    /// Why a file without any request cannot be used.
-    pub(super) fn no_requests(&self, path: &Path, port: u16) -> Error {
+    /// Why a file without what is `wanted` cannot be used.
+    pub(super) fn no_requests(&self, path: &Path, wanted: String) -> Error {
         let hint = if self.ports.is_empty() {
             String::new()
         } else {
@@ -99,7 +111,7 @@ impl Skipped {
         };
         Error::NoRequests {
             path: path.to_owned(),
-            port,
+            wanted,
             skipped: self.to_string(),
             hint,
         }
