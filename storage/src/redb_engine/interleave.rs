@@ -6,10 +6,13 @@
 use parking_lot::{Mutex, MutexGuard};
 
 #[cfg(not(test))]
-pub(super) const fn switch_point() {}
+pub(super) use std::thread::{Thread, current as current_thread, park};
 
 #[cfg(test)]
-pub(super) use switch::switch_point;
+pub(super) use switch::{Thread, current_thread, park, switch_point};
+
+#[cfg(not(test))]
+pub(super) const fn switch_point() {}
 
 /// Locks without keeping the thread: another coroutine may have the lock.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -45,6 +48,37 @@ pub(super) mod switch {
     pub(in crate::redb_engine) fn switch_point() {
         if is_simulated() {
             shuttle::thread::yield_now();
+        }
+    }
+
+    /// A thread, or a coroutine.
+    pub(in crate::redb_engine) enum Thread {
+        Real(std::thread::Thread),
+        Simulated(shuttle::thread::Thread),
+    }
+
+    impl Thread {
+        pub(in crate::redb_engine) fn unpark(&self) {
+            match self {
+                Self::Real(thread) => thread.unpark(),
+                Self::Simulated(thread) => thread.unpark(),
+            }
+        }
+    }
+
+    pub(in crate::redb_engine) fn current_thread() -> Thread {
+        if is_simulated() {
+            Thread::Simulated(shuttle::thread::current())
+        } else {
+            Thread::Real(std::thread::current())
+        }
+    }
+
+    pub(in crate::redb_engine) fn park() {
+        if is_simulated() {
+            shuttle::thread::park();
+        } else {
+            std::thread::park();
         }
     }
 }

@@ -3,8 +3,8 @@
 //! A worker asks for one when memory does not know the digest, or could not say so without waiting: then memory is asked
 //! once more, by a thread that can wait.
 //!
-//! Workers put them into a bounded queue; reader threads answer them. A reader reads the record from the shard and then
-//! puts it together with what memory says, under the lock of the digest's entry.
+//! Workers put them into a bounded queue; reader threads answer them, and sleep when there are none (`sleepers`). A reader
+//! reads the record from the shard and then puts it together with what memory says, under the lock of the digest's entry.
 //!
 //! Between the two, the shard may have been folded, and the entry with the folded changes may have left memory. The
 //! record that was read is stale then, and neither remembered nor answered (invariant 5): the shard's generation, noted
@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, TrySendError};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use pyzor_protocol::Digest;
 
 use super::hot_set::{Completed, Hot, Remember};
@@ -24,16 +24,13 @@ use crate::engine::{Completions, LookupAnswer, Ticket, Unavailable};
 use crate::record::{EpochSeconds, Record};
 
 /// Lookups that may wait for a reader, of all workers together.
-pub(super) const QUEUED_LOOKUPS: usize = 8192;
+const QUEUED_LOOKUPS: usize = 8192;
+/// Places in the queue. A worker that comes to a place which a reader is still emptying would wait for that reader: with
+/// twice as many places as are used, it has been emptied long before.
+const QUEUE_PLACES: usize = 2 * QUEUED_LOOKUPS;
 /// Times a record is read again because its shard has changed meanwhile. Folds take longer than reads, so that once is
 /// already rare.
 const READ_ATTEMPTS: usize = 8;
-
-/// What a reader is given to do.
-pub(super) enum Job {
-    Lookup(Question),
-    Stop,
-}
 
 /// A lookup that needs a file.
 pub(super) struct Question {
@@ -55,6 +52,11 @@ pub(super) struct BaseRead {
     generation: u64,
 }
 
+/// The two ends of the queue of lookups.
+pub(super) fn queue() -> (Sender<Question>, Receiver<Question>) {
+    bounded(QUEUE_PLACES)
+}
+
 /// Queues a lookup for the readers.
 pub(super) fn enqueue(
     store: &Store,
@@ -63,39 +65,43 @@ pub(super) fn enqueue(
     ticket: Ticket,
     to: &Completions,
 ) -> Result<(), Unavailable> {
-    let job = Job::Lookup(Question {
+    let question = Question {
         digest: *digest,
         now,
         ticket,
         to: to.clone(),
-    });
-    match store.jobs.try_send(job) {
-        Ok(()) => {
-            count(&store.counters.deferred_lookups);
-            Ok(())
-        }
-        Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-            count(&store.counters.unavailable);
-            Err(Unavailable)
-        }
+    };
+    let has_room = store.lookups.len() < QUEUED_LOOKUPS;
+    if has_room && store.lookups.try_send(question).is_ok() {
+        count(&store.counters.deferred_lookups);
+        store.sleepers.wake_one();
+        Ok(())
+    } else {
+        count(&store.counters.unavailable);
+        Err(Unavailable)
     }
 }
 
 /// Answers lookups.
 pub(super) struct Reader {
     store: Arc<Store>,
-    jobs: Receiver<Job>,
+    questions: Receiver<Question>,
 }
 
 impl Reader {
-    pub(super) fn new(store: Arc<Store>, jobs: Receiver<Job>) -> Self {
-        Self { store, jobs }
+    pub(super) fn new(store: Arc<Store>, questions: Receiver<Question>) -> Self {
+        Self { store, questions }
     }
 
-    /// Answers until told to stop.
-    pub(super) fn run(&self) {
-        while let Ok(Job::Lookup(question)) = self.jobs.recv() {
-            self.answer(&question);
+    /// Answers, as reader `number`, until the store stops.
+    pub(super) fn run(&self, number: usize) {
+        loop {
+            self.drain();
+            if self.store.is_stopping() {
+                return;
+            }
+            let is_needed = || !self.questions.is_empty() || self.store.is_stopping();
+            self.store.sleepers.sleep(number, is_needed);
         }
     }
 
@@ -111,10 +117,7 @@ impl Reader {
 
     /// Takes a lookup out of the queue without answering it.
     pub(super) fn next(&self) -> Option<Question> {
-        match self.jobs.try_recv() {
-            Ok(Job::Lookup(question)) => Some(question),
-            Ok(Job::Stop) | Err(_) => None,
-        }
+        self.questions.try_recv().ok()
     }
 
     fn answer(&self, question: &Question) {

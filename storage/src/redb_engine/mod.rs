@@ -19,7 +19,7 @@
 //! | `database_handle` | a database file that fails and comes back |
 //! | `pending_commits` `committer` `journal` `change` | making updates durable |
 //! | `memory` `hot_set` `seen_filter` `keyed_hash` | what is known without a file |
-//! | `lookup` `shard` | what is known from a file |
+//! | `lookup` `sleepers` `shard` | what is known from a file |
 //! | `folder` | from the journal into the shards |
 //! | `sweeper` `evict` `rebuild` | what leaves: old records, cold entries, full filters |
 //! | `store` `threads` `steps` | what the threads share, their loops, and the same work step by step |
@@ -67,6 +67,7 @@ mod recovery;
 mod schema;
 mod seen_filter;
 mod shard;
+mod sleepers;
 mod stats;
 mod steps;
 mod store;
@@ -80,7 +81,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 use pyzor_protocol::Digest;
 use tracing::error;
@@ -92,9 +92,10 @@ use committer::Committer;
 use disk::DirectoryDisk;
 use folder::Folder;
 use hot_set::Hot;
-use lookup::{Job, QUEUED_LOOKUPS, Reader};
+use lookup::Reader;
 use pending_commits::PendingCommits;
 use schema::Role;
+use sleepers::Sleepers;
 use stats::{Counters, count};
 use store::{Signal, Store};
 use threads::{NICE_BACKGROUND, NICE_SERVING, spawn};
@@ -112,7 +113,6 @@ pub use steps::{HalfLookup, Steps};
 /// The embedded store. Dropping it is [closing](RedbEngine::close) it.
 pub struct RedbEngine {
     store: Arc<Store>,
-    readers: usize,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -146,13 +146,13 @@ impl RedbEngine {
             folder,
             reader,
         } = build(disk, &options, clock)?;
-        engine.readers = options.reader_threads;
         let store = &engine.store;
         let spawned = &mut engine.threads;
         let reader = Arc::new(reader);
-        for _ in 0..options.reader_threads {
+        for number in 0..options.reader_threads {
             let reader = Arc::clone(&reader);
-            spawned.push(spawn("store-reader", NICE_SERVING, move || reader.run())?);
+            let reading = move || reader.run(number);
+            spawned.push(spawn("store-reader", NICE_SERVING, reading)?);
         }
         let of_evictor = Arc::clone(store);
         let evictor = move || threads::evict(&of_evictor);
@@ -206,10 +206,7 @@ impl RedbEngine {
         self.store.stopping.store(true, Ordering::Relaxed);
         self.store.folder_wake.set();
         self.store.evictor_wake.set();
-        for _ in 0..self.readers {
-            // The readers empty the queue; if they are gone, so is who would read this.
-            let _ = self.store.jobs.send(Job::Stop);
-        }
+        self.store.sleepers.wake_all();
         for thread in self.threads.drain(..) {
             if let Err(panic) = thread.join() {
                 error!("a thread of the store has panicked: {panic:?}");
@@ -281,14 +278,15 @@ fn build(
     let recovered = recovery::recover(disk.as_ref(), options)?;
     let pending = PendingCommits::new(recovered.memory.hot.unfolded_limit());
     pending.admit(recovered.unfolded);
-    let (jobs, queue) = bounded(QUEUED_LOOKUPS);
+    let (lookups, questions) = lookup::queue();
     let store = Arc::new(Store {
         disk,
         clock,
         durability: options.durability,
         pending,
         memory: recovered.memory,
-        jobs,
+        lookups,
+        sleepers: Sleepers::new(options.reader_threads),
         subscribers: Mutex::default(),
         counters: Counters::default(),
         folder_wake: Signal::default(),
@@ -310,10 +308,9 @@ fn build(
             recovered.next_seq,
         ),
         folder,
-        reader: Reader::new(Arc::clone(&store), queue),
+        reader: Reader::new(Arc::clone(&store), questions),
         engine: RedbEngine {
             store,
-            readers: 0,
             threads: Vec::new(),
         },
     })

@@ -10,10 +10,11 @@ use parking_lot::{Condvar, Mutex};
 use super::clock::Clock;
 use super::disk::Disk;
 use super::folder::is_fold_worthwhile;
-use super::lookup::Job;
+use super::lookup::Question;
 use super::memory::Memory;
 use super::options::Durability;
 use super::pending_commits::PendingCommits;
+use super::sleepers::Sleepers;
 use super::stats::Counters;
 use crate::engine::Completions;
 use crate::record::EpochSeconds;
@@ -24,7 +25,8 @@ pub(super) struct Store {
     pub(super) durability: Durability,
     pub(super) pending: PendingCommits,
     pub(super) memory: Memory,
-    pub(super) jobs: Sender<Job>,
+    pub(super) lookups: Sender<Question>,
+    pub(super) sleepers: Sleepers,
     pub(super) subscribers: Mutex<Vec<Completions>>,
     pub(super) counters: Counters,
     pub(super) folder_wake: Signal,
