@@ -32,6 +32,7 @@ impl Sleepers {
     pub(super) fn sleep(&self, number: usize, is_needed: impl FnOnce() -> bool) {
         let own = &self.readers[number];
         own.thread.get_or_init(current_thread);
+        switch_point();
         own.asleep.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         switch_point();
