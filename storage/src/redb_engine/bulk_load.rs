@@ -8,7 +8,6 @@ use std::path::Path;
 use pyzor_protocol::Digest;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 
-use super::database_handle::builder;
 use super::disk::{DirectoryDisk, Disk};
 use super::options::RedbOptions;
 use super::recovery::{Found, complete, create_files, find};
@@ -43,15 +42,12 @@ impl BulkLoad {
             Found::Store(_) => return Err(StoreError::Exists { store }),
             Found::Unfinished => return Err(StoreError::Unfinished { store }),
         }
-        let (_, journal) = create_files(&disk, options.shards, State::Loading)?;
         let cache_bytes = options.cache_bytes / options.shards;
-        let shards = (0..options.shards)
-            .map(|index| open_shard(&disk, index, cache_bytes))
-            .collect::<Result<_, _>>()?;
+        let created = create_files(&disk, options.shards, cache_bytes, State::Loading)?;
         Ok(Self {
             disk,
-            journal,
-            shards,
+            journal: created.journal,
+            shards: created.shards,
             collected: Vec::new(),
         })
     }
@@ -101,12 +97,6 @@ impl BulkLoad {
         self.collected.clear();
         Ok(())
     }
-}
-
-fn open_shard(disk: &dyn Disk, index: usize, cache_bytes: usize) -> Result<Database, StoreError> {
-    let file = Role::Shard(index).file();
-    disk.open(&file, &builder(cache_bytes))
-        .map_err(StoreError::database(&file))
 }
 
 fn insert(shard: &Database, records: &[(Digest, PackedRecord)]) -> Result<(), redb::Error> {

@@ -60,6 +60,18 @@ impl Retry {
 }
 
 impl DatabaseHandle {
+    /// Takes over a file of the store `identity` that has been created and is open.
+    pub(super) fn new(
+        identity: Identity,
+        role: Role,
+        cache_bytes: usize,
+        database: Database,
+    ) -> Self {
+        let handle = Self::closed(identity, role, cache_bytes);
+        *handle.database.write() = Some(database);
+        handle
+    }
+
     /// Opens a file of the store `identity`.
     pub(super) fn open(
         disk: &dyn Disk,
@@ -67,15 +79,7 @@ impl DatabaseHandle {
         role: Role,
         cache_bytes: usize,
     ) -> Result<Self, StoreError> {
-        let handle = Self {
-            role,
-            file: role.file(),
-            identity,
-            cache_bytes,
-            database: RwLock::new(None),
-            failed: AtomicBool::new(false),
-            retry: Mutex::default(),
-        };
+        let handle = Self::closed(identity, role, cache_bytes);
         if role == Role::Journal {
             // A commit of the journal syncs once, data and header together. Should that sync have failed before this
             // process started, its pages must not be believed. A shard syncs its data before its header.
@@ -84,6 +88,18 @@ impl DatabaseHandle {
         }
         *handle.database.write() = Some(handle.open_checked(disk)?);
         Ok(handle)
+    }
+
+    fn closed(identity: Identity, role: Role, cache_bytes: usize) -> Self {
+        Self {
+            role,
+            file: role.file(),
+            identity,
+            cache_bytes,
+            database: RwLock::new(None),
+            failed: AtomicBool::new(false),
+            retry: Mutex::default(),
+        }
     }
 
     /// The file's name.

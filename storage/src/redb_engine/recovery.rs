@@ -1,7 +1,7 @@
 //! Creating, checking and opening a store's files, and bringing memory to where it was.
 //!
-//! **Creating.** The journal is created first and says "being created"; then come the shards; then it says "complete". A
-//! crash in between leaves a store that says it was never used: the next start clears it away and begins again. An import
+//! **Creating.** The journal is created first and says "being created"; then come the shards, several at a time, in any
+//! order; then it says "complete". A crash in between leaves a store that says it was never used: the next start clears it away and begins again. An import
 //! says "being loaded" meanwhile, and what it leaves is refused, because it holds half of somebody's data. A shard without
 //! a journal is refused too: only the journal is there from the beginning.
 //!
@@ -11,8 +11,9 @@
 //! once, wherever the crash came.
 
 use std::io;
+use std::panic::resume_unwind;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{available_parallelism, scope};
 use std::time::Instant;
 
@@ -48,17 +49,16 @@ pub(super) struct Recovered {
 /// Opens the store on `disk`, creating it when there is none.
 pub(super) fn recover(disk: &dyn Disk, options: &RedbOptions) -> Result<Recovered, StoreError> {
     let started = Instant::now();
-    let identity = match find(disk)? {
-        Found::Store(identity) => identity,
-        Found::Nothing => create(disk, options.shards)?,
+    let files = match find(disk)? {
+        Found::Store(identity) => open(disk, options, identity)?,
+        Found::Nothing => create(disk, options)?,
         Found::Unfinished => {
             return Err(StoreError::Unfinished {
                 store: disk.describe(),
             });
         }
     };
-    check_shards(disk, identity.shards)?;
-    let recovered = open(disk, options, identity)?;
+    let recovered = fill_memory(files, options)?;
     info!(
         "opened the store: {} digests, {} changes to fold, in {} ms",
         recovered.memory.digests(),
@@ -147,7 +147,7 @@ fn look_at_journal(disk: &dyn Disk) -> Result<Option<(Identity, State)>, StoreEr
     let file = Role::Journal.file();
     disk.forget_cached(&file).map_err(StoreError::io(&file))?;
     let journal = disk
-        .open(&file, &builder(CREATION_CACHE_BYTES))
+        .open(&file, &builder(LOOK_CACHE_BYTES))
         .map_err(StoreError::database(&file))?;
     match read_identity(&journal, Role::Journal)? {
         Some(identity) => Ok(Some((identity, read_state(&journal)?))),
@@ -169,32 +169,53 @@ fn clear(disk: &dyn Disk, files: &[String]) -> Result<Found, StoreError> {
     Ok(Found::Nothing)
 }
 
-/// Cache of a database that is only created or looked at, in bytes.
-const CREATION_CACHE_BYTES: usize = 1 << 20;
+/// Cache of a database that is only looked at, in bytes.
+const LOOK_CACHE_BYTES: usize = 1 << 20;
+/// Shards that are created at a time: that is waiting for the disk, which serves many as fast as one.
+const CREATING_THREADS: usize = 8;
 
-/// Creates a store without any record.
-fn create(disk: &dyn Disk, shards: usize) -> Result<Identity, StoreError> {
-    let (identity, journal) = create_files(disk, shards, State::Creating)?;
-    complete(&journal)?;
-    Ok(identity)
+/// Creates a store without any record. Its files stay open: opening nine of them anew would take as many syncs again.
+fn create(disk: &dyn Disk, options: &RedbOptions) -> Result<Files, StoreError> {
+    let cache_bytes = cache_bytes_a_file(options, options.shards);
+    let created = create_files(disk, options.shards, cache_bytes, State::Creating)?;
+    complete(&created.journal)?;
+    let identity = created.identity;
+    let handle = |role, database| DatabaseHandle::new(identity, role, cache_bytes, database);
+    Ok(Files {
+        journal: handle(Role::Journal, created.journal),
+        shards: (created.shards.into_iter().enumerate())
+            .map(|(index, shard)| Shard::new(handle(Role::Shard(index), shard)))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// The files of a store that has just been created, open.
+pub(super) struct CreatedFiles {
+    identity: Identity,
+    pub(super) journal: Database,
+    pub(super) shards: Vec<Database>,
 }
 
 /// Creates the files of a store. It must be [completed](complete) before it can be opened.
 pub(super) fn create_files(
     disk: &dyn Disk,
     shards: usize,
+    cache_bytes: usize,
     state: State,
-) -> Result<(Identity, Database), StoreError> {
+) -> Result<CreatedFiles, StoreError> {
     let store = random().map_err(StoreError::io("random numbers"))?;
     let store = u128::from_le_bytes(store);
     let identity = Identity { store, shards };
-    let journal = create_file(disk, identity, Role::Journal, state)?;
+    let create = |role| create_file(disk, identity, role, cache_bytes, state);
+    let journal = create(Role::Journal)?;
     sync_directory(disk)?;
-    for index in 0..shards {
-        create_file(disk, identity, Role::Shard(index), state)?;
-    }
+    let shards = in_parallel(CREATING_THREADS, shards, |index| create(Role::Shard(index)))?;
     sync_directory(disk)?;
-    Ok((identity, journal))
+    Ok(CreatedFiles {
+        identity,
+        journal,
+        shards,
+    })
 }
 
 /// Makes a store that has been created one that can be opened.
@@ -206,11 +227,12 @@ fn create_file(
     disk: &dyn Disk,
     identity: Identity,
     role: Role,
+    cache_bytes: usize,
     state: State,
 ) -> Result<Database, StoreError> {
     let file = role.file();
     let database = disk
-        .create(&file, &builder(CREATION_CACHE_BYTES))
+        .create(&file, &builder(cache_bytes))
         .map_err(StoreError::database(&file))?;
     write_identity(&database, identity, role, state).map_err(StoreError::database(&file))?;
     Ok(database)
@@ -221,16 +243,30 @@ fn sync_directory(disk: &dyn Disk) -> Result<(), StoreError> {
         .map_err(StoreError::io(disk.describe()))
 }
 
-fn open(
-    disk: &dyn Disk,
-    options: &RedbOptions,
-    identity: Identity,
-) -> Result<Recovered, StoreError> {
-    let cache_bytes = options.cache_bytes / (identity.shards + 1);
-    let journal = DatabaseHandle::open(disk, identity, Role::Journal, cache_bytes)?;
-    let shards = (0..identity.shards)
-        .map(|index| Shard::open(disk, identity, index, cache_bytes))
-        .collect::<Result<Box<[_]>, _>>()?;
+/// The files of a store, open.
+struct Files {
+    journal: DatabaseHandle,
+    shards: Box<[Shard]>,
+}
+
+fn open(disk: &dyn Disk, options: &RedbOptions, identity: Identity) -> Result<Files, StoreError> {
+    check_shards(disk, identity.shards)?;
+    let cache_bytes = cache_bytes_a_file(options, identity.shards);
+    let open = |role| DatabaseHandle::open(disk, identity, role, cache_bytes);
+    Ok(Files {
+        journal: open(Role::Journal)?,
+        shards: (0..identity.shards)
+            .map(|index| Shard::new(open(Role::Shard(index))?))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn cache_bytes_a_file(options: &RedbOptions, shards: usize) -> usize {
+    options.cache_bytes / (shards + 1)
+}
+
+fn fill_memory(files: Files, options: &RedbOptions) -> Result<Recovered, StoreError> {
+    let Files { journal, shards } = files;
     let (filter, latest_time) = read_shards(&shards)?;
     let hot = HotSet::new(options.hot_set_bytes, options.cleanup_age)
         .map_err(StoreError::io("random numbers"))?;
@@ -271,28 +307,10 @@ fn replay(journal: &DatabaseHandle, memory: &Memory) -> Result<usize, StoreError
 fn read_shards(shards: &[Shard]) -> Result<(Filter, EpochSeconds), StoreError> {
     let digests = shards.iter().map(Shard::digests).sum();
     let filter = Filter::for_digests(digests).map_err(StoreError::io("random numbers"))?;
-    let latest_time = AtomicU32::new(0);
-    let next = AtomicUsize::new(0);
-    let read = || -> Result<(), StoreError> {
-        while let Some(shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
-            latest_time.fetch_max(read_shard(shard, &filter)?, Ordering::Relaxed);
-        }
-        Ok(())
-    };
     let threads = available_parallelism().map_or(1, usize::from);
-    scope(|scope| {
-        let readers: Vec<_> = (1..threads.min(shards.len()))
-            .map(|_| scope.spawn(read))
-            .collect();
-        let own = read();
-        let others = readers.into_iter().map(|reader| {
-            reader
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-        others.fold(own, Result::and)
-    })?;
-    Ok((filter, latest_time.into_inner()))
+    let read = |index: usize| read_shard(&shards[index], &filter);
+    let latest_times = in_parallel(threads, shards.len(), read)?;
+    Ok((filter, latest_times.into_iter().max().unwrap_or(0)))
 }
 
 fn read_shard(shard: &Shard, filter: &Filter) -> Result<EpochSeconds, StoreError> {
@@ -305,4 +323,34 @@ fn read_shard(shard: &Shard, filter: &Filter) -> Result<EpochSeconds, StoreError
         .map_err(StoreError::database(shard.handle.file()))
     })?;
     Ok(latest_time)
+}
+
+/// Does `work` with every number below `count`, in at most so many threads. Returns what comes of it, in order.
+fn in_parallel<T: Send>(
+    threads: usize,
+    count: usize,
+    work: impl Fn(usize) -> Result<T, StoreError> + Sync,
+) -> Result<Vec<T>, StoreError> {
+    let next = AtomicUsize::new(0);
+    let work_on = || {
+        let mut done = Vec::new();
+        loop {
+            match next.fetch_add(1, Ordering::Relaxed) {
+                number if number < count => done.push((number, work(number))),
+                _ => return done,
+            }
+        }
+    };
+    let mut done = scope(|scope| {
+        let helpers: Vec<_> = (1..threads.min(count))
+            .map(|_| scope.spawn(work_on))
+            .collect();
+        let mut done = work_on();
+        for helper in helpers {
+            done.extend(helper.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        done
+    });
+    done.sort_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, result)| result).collect()
 }

@@ -7,9 +7,8 @@ use pyzor_protocol::Digest;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 
 use super::database_handle::DatabaseHandle;
-use super::disk::Disk;
 use super::interleave::switch_point;
-use super::schema::{Identity, RECORDS, Role, read_watermark, unpack};
+use super::schema::{RECORDS, read_watermark, unpack};
 use crate::error::StoreError;
 use crate::record::Record;
 
@@ -31,13 +30,8 @@ pub(super) fn shard_of(digest: &Digest, shards: usize) -> usize {
 }
 
 impl Shard {
-    pub(super) fn open(
-        disk: &dyn Disk,
-        identity: Identity,
-        index: usize,
-        cache_bytes: usize,
-    ) -> Result<Self, StoreError> {
-        let handle = DatabaseHandle::open(disk, identity, Role::Shard(index), cache_bytes)?;
+    /// Takes in what the file holds, which has just been opened.
+    pub(super) fn new(handle: DatabaseHandle) -> Result<Self, StoreError> {
         let shard = Self {
             handle,
             generation: AtomicU64::new(0),
