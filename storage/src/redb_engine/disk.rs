@@ -83,7 +83,12 @@ impl DirectoryDisk {
 fn create_directory(path: &Path) -> io::Result<File> {
     match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
         Ok(()) => sync_parent(path)?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // Somebody has made it, or a start that was cut off before it synced: this store depends on it.
+            if fs::read_dir(path)?.next().is_none() {
+                sync_parent(path)?;
+            }
+        }
         Err(error) => return Err(error),
     }
     File::open(path)

@@ -1,9 +1,9 @@
 //! Creating, checking and opening a store's files, and bringing memory to where it was.
 //!
 //! **Creating.** The journal is created first and says "being created"; then come the shards, several at a time, in any
-//! order; then it says "complete". A crash in between leaves a store that says it was never used: the next start clears it away and begins again. An import
-//! says "being loaded" meanwhile, and what it leaves is refused, because it holds half of somebody's data. A shard without
-//! a journal is refused too: only the journal is there from the beginning.
+//! order; then it says "complete". A crash in between leaves a store that says it was never used: the next start clears it
+//! away and begins again. An import says "being loaded" meanwhile, and what it leaves is refused, because it holds half of
+//! somebody's data. A shard without a journal is refused too: only the journal is there from the beginning.
 //!
 //! **Opening.** Every file must carry the same store id and its own place. All shards are read once, in parallel, for the
 //! filter, the number of digests and the latest time. Then every batch of the journal that some shard lacks enters memory
