@@ -45,6 +45,10 @@ pub(crate) enum Error {
     EmptyTrace(PathBuf),
     #[error("{0} is of no known kind: expected {TRACES}")]
     UnknownTrace(PathBuf),
+    #[error("synthetic mix: {part}: {problem}")]
+    Mix { part: String, problem: String },
+    #[error("{0} never ends: say how long with requests=N")]
+    Endless(PathBuf),
     #[error("{path}, line {line}: expected {expected}")]
     TraceLine {
         path: PathBuf,

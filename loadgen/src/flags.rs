@@ -13,7 +13,7 @@ use crate::report::Outputs;
 use crate::trace::TraceOptions;
 
 /// Known digests of one run: each takes 48 bytes of memory here.
-const MAX_KNOWN: i64 = 20_000_000;
+pub(crate) const MAX_KNOWN: i64 = 20_000_000;
 /// A report of so many digests still fits into a datagram.
 const MAX_DIGESTS_A_REPORT: usize = 100;
 const MAX_SOCKETS: i64 = 4096;
@@ -142,7 +142,9 @@ pub(crate) struct InspectFlags {
 /// Which requests.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TraceFlags {
-    /// A pcap or pcapng
+    /// A pcap, a pcapng, a usage log or a list of digests, or `synthetic:KEY=VALUE,…`, made up of: check=, report=, … (how
+    /// often each operation is asked for), known= (digests), known-share=, zipf=, batch= (digests), batch-share=, burst=
+    /// (reports), malformed= (share), sources=, source-zipf=, rate= (a second), requests=
     #[arg(value_name = "TRACE")]
     pub(crate) file: PathBuf,
     /// The server's UDP port in a capture
@@ -223,7 +225,7 @@ fn digests_a_report(text: &str) -> Result<usize, String> {
     }
 }
 
-fn number_within(text: &str, low: f64, high: f64) -> Result<f64, String> {
+pub(crate) fn number_within(text: &str, low: f64, high: f64) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if (low..=high).contains(&number) => Ok(number),
         _ => Err(format!("expected a number from {low} to {high}")),

@@ -11,6 +11,9 @@ use crate::trace;
 /// Reads the whole trace and prints what is in it.
 pub(crate) fn run(flags: &InspectFlags) -> Result<(), Error> {
     let mut trace = trace::open(&flags.trace.file, &flags.trace.options(flags.seed))?;
+    if trace.is_endless() {
+        return Err(Error::Endless(flags.trace.file.clone()));
+    }
     let mut operations: BTreeMap<&str, u64> = BTreeMap::new();
     let mut scratch = Scratch::new();
     let mut last = std::time::Duration::ZERO;

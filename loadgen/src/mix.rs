@@ -32,7 +32,7 @@ impl SplitMix64 {
     }
 
     /// A number below `bound`; the bias of a multiplication is at most `bound` in 2^32.
-    fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
         let product = u64::from(self.half()) * u64::from(bound);
         (product >> u32::BITS) as u32
     }
@@ -43,13 +43,13 @@ impl SplitMix64 {
     }
 
     /// True with probability `share`.
-    fn happens(&mut self, share: f64) -> bool {
+    pub(crate) fn happens(&mut self, share: f64) -> bool {
         self.unit() < share
     }
 
     /// A number from 0 up to, not including, 1, with all 53 bits that fit.
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
-    fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         const FRACTION_BITS: u32 = 53;
         (self.next() >> (u64::BITS - FRACTION_BITS)) as f64 / (1u64 << FRACTION_BITS) as f64
     }

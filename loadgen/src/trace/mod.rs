@@ -11,6 +11,7 @@
 //! | `packet` | from a packet to the request in it |
 //! | `usage_log` | logs of a server |
 //! | `digests` | lists of digests |
+//! | `synthetic` | what is made up |
 //! | `rebuild` | from the facts of a request to its datagram |
 //! | `timeline` | from a clock that may jump to times that never decrease |
 //! | `skipped` | what was no request, by reason |
@@ -23,6 +24,7 @@ mod pcap;
 mod pcapng;
 mod rebuild;
 mod skipped;
+mod synthetic;
 mod timeline;
 mod usage_log;
 
@@ -37,6 +39,7 @@ use input::Input;
 use pcap::Pcap;
 use pcapng::Pcapng;
 pub(crate) use skipped::Skipped;
+use synthetic::{Synthetic, SyntheticMix};
 use timeline::Timeline;
 use usage_log::UsageLog;
 
@@ -60,7 +63,6 @@ pub(crate) struct TraceOptions {
     /// The UDP port of the server in a capture.
     pub(crate) port: u16,
     /// Decides what a synthetic mix makes up.
-    #[expect(dead_code, reason = "synthetic mixes are to come")]
     pub(crate) seed: u64,
 }
 
@@ -75,6 +77,8 @@ pub(crate) enum Format {
     UsageLog,
     /// Digests, and what to ask about them.
     Digests,
+    /// Nothing: it is made up.
+    Synthetic,
 }
 
 impl fmt::Display for Format {
@@ -84,6 +88,7 @@ impl fmt::Display for Format {
             Self::Pcapng => "a capture (pcapng)",
             Self::UsageLog => "a usage log",
             Self::Digests => "a list of digests",
+            Self::Synthetic => "a synthetic mix",
         })
     }
 }
@@ -103,6 +108,11 @@ pub(crate) struct Trace {
 trait Reader: Send {
     /// The next request, or `None` at the end; what is passed over is counted.
     fn next(&mut self, skipped: &mut Skipped) -> Result<Option<Recorded>, Error>;
+
+    /// Whether it goes on for ever.
+    fn is_endless(&self) -> bool {
+        false
+    }
 }
 
 /// A request with the time its recording says.
@@ -114,18 +124,18 @@ struct Recorded {
     datagram: Box<[u8]>,
 }
 
-/// Opens a file by what is in it, compressed or not.
+/// Names beginning so are no files.
+const SYNTHETIC: &str = "synthetic:";
+
+/// Opens a file by what is in it, compressed or not; or makes requests up as `synthetic:…` says.
 ///
 /// # Errors
-/// When it cannot be read, is of no known kind, or holds no request.
+/// When it cannot be read, is of no known kind, holds no request, or is made up of what cannot be.
 pub(crate) fn open(path: &Path, options: &TraceOptions) -> Result<Trace, Error> {
-    let mut input = Input::open(path)?;
-    let format = recognise(&mut input, path)?;
-    let reader: Box<dyn Reader> = match format {
-        Format::Pcap => Box::new(Pcap::new(input, options.port)?),
-        Format::Pcapng => Box::new(Pcapng::new(input, options.port)),
-        Format::UsageLog => Box::new(UsageLog::new(input)),
-        Format::Digests => Box::new(Digests::new(input, path)),
+    let mix = path.to_str().and_then(|name| name.strip_prefix(SYNTHETIC));
+    let (format, reader) = match mix {
+        Some(mix) => made_up(mix, options.seed)?,
+        None => recorded(path, options)?,
     };
     let mut trace = Trace {
         format,
@@ -142,35 +152,47 @@ pub(crate) fn open(path: &Path, options: &TraceOptions) -> Result<Trace, Error> 
     Ok(trace)
 }
 
-/// Bytes of a file's beginning that are looked at.
-const BEGINNING_BYTES: usize = 64 * 1024;
+fn made_up(mix: &str, seed: u64) -> Result<(Format, Box<dyn Reader>), Error> {
+    let mix: SyntheticMix = mix.parse()?;
+    Ok((Format::Synthetic, Box::new(Synthetic::new(mix, seed))))
+}
 
-fn recognise(input: &mut Input, path: &Path) -> Result<Format, Error> {
+fn recorded(path: &Path, options: &TraceOptions) -> Result<(Format, Box<dyn Reader>), Error> {
+    let mut input = Input::open(path)?;
     while input.coming().len() < BEGINNING_BYTES && input.read_more()? {}
     let beginning = input.coming();
     if beginning.is_empty() {
         return Err(Error::EmptyTrace(path.to_owned()));
     }
     if pcap::is_beginning(beginning) {
-        return Ok(Format::Pcap);
+        return Ok((Format::Pcap, Box::new(Pcap::new(input, options.port)?)));
     }
     if pcapng::is_beginning(beginning) {
-        return Ok(Format::Pcapng);
+        return Ok((Format::Pcapng, Box::new(Pcapng::new(input, options.port))));
     }
-    // The first lines may be comments, or about something else.
+    match text_format(beginning) {
+        Some(Format::UsageLog) => Ok((Format::UsageLog, Box::new(UsageLog::new(input)))),
+        Some(_) => Ok((Format::Digests, Box::new(Digests::new(input, path)))),
+        None => Err(Error::UnknownTrace(path.to_owned())),
+    }
+}
+
+/// What the first lines say, but for comments and lines about something else.
+fn text_format(beginning: &[u8]) -> Option<Format> {
     let mut lines = beginning
         .split(|byte| *byte == b'\n')
         .take(RECOGNISED_LINES);
-    let format = lines.find_map(|line| {
+    lines.find_map(|line| {
         if usage_log::is_line(line) {
             Some(Format::UsageLog)
         } else {
             digests::is_line(line).then_some(Format::Digests)
         }
-    });
-    format.ok_or_else(|| Error::UnknownTrace(path.to_owned()))
+    })
 }
 
+/// Bytes of a file's beginning that are looked at.
+const BEGINNING_BYTES: usize = 64 * 1024;
 /// Lines of a text that are looked at for one that tells what it is.
 const RECOGNISED_LINES: usize = 100;
 
@@ -178,6 +200,11 @@ impl Trace {
     /// What was passed over so far, by reason.
     pub(crate) fn skipped(&self) -> &Skipped {
         &self.skipped
+    }
+
+    /// Whether it goes on for ever.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.reader.is_endless()
     }
 
     /// What it is read from.
@@ -188,7 +215,7 @@ impl Trace {
     fn no_requests(&self, path: &Path, port: u16) -> Error {
         let wanted = match self.format {
             Format::Pcap | Format::Pcapng => format!("request to UDP port {port}"),
-            Format::UsageLog | Format::Digests => "request".to_owned(),
+            Format::UsageLog | Format::Digests | Format::Synthetic => "request".to_owned(),
         };
         self.skipped.no_requests(path, wanted)
     }
