@@ -235,3 +235,83 @@ fn an_interrupted_run_reports_what_it_measured() {
         "{text}"
     );
 }
+
+#[test]
+fn every_form_of_the_result_is_written() {
+    let echo = Echo::start();
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let output = try_blast(&echo.address.to_string(), |command| {
+        command.args(SHORT).arg("--quiet");
+        for form in ["json", "csv", "hgrm", "hlog"] {
+            command.arg(format!("--{form}")).arg(file(form));
+        }
+    });
+    assert!(output.status.success());
+    assert!(
+        output.stdout.is_empty() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+    let read = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+    let result: Value = serde_json::from_str(&read("json")).unwrap();
+    let answered = result["answered"].as_u64().unwrap();
+    let total = format!("Total count    = {answered:>12}]");
+    assert!(read("hgrm").contains(&total), "{}", read("hgrm"));
+    let parts = result["timeline"].as_array().unwrap().len();
+    let logged = read("hlog")
+        .lines()
+        .filter(|line| line.starts_with("Tag=service,"))
+        .count();
+    let rows = read("csv")
+        .lines()
+        .filter(|line| line.contains(",all,"))
+        .count();
+    assert_eq!((logged, rows), (parts, parts));
+}
+
+#[test]
+fn what_is_asserted_decides_the_status() {
+    let echo = Echo::start();
+    let asserting = |assertions: &[&str]| {
+        try_blast(&echo.address.to_string(), |command| {
+            command.args(SHORT).arg("--quiet");
+            for assertion in assertions {
+                command.args(["--assert", assertion]);
+            }
+        })
+    };
+    let met = asserting(&["loss=0", "check.rate>10", "p99<1s"]);
+    assert_eq!((met.status.code(), &met.stderr[..]), (Some(0), &b""[..]));
+    let missed = asserting(&["p50<1ns", "loss=0", "report.p99<1s"]);
+    assert_eq!(missed.status.code(), Some(1));
+    let errors = String::from_utf8(missed.stderr).unwrap();
+    let lines: Vec<&str> = errors.lines().collect();
+    assert_eq!(lines.len(), 2, "{errors}");
+    assert!(
+        lines[0].starts_with("loadgen: not met: p50<1ns: it is "),
+        "{errors}"
+    );
+    assert_eq!(
+        lines[1],
+        "loadgen: not met: report.p99<1s: the run had no report"
+    );
+    let unknown = asserting(&["p99"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let errors = String::from_utf8(unknown.stderr).unwrap();
+    assert!(errors.contains("expected [OPERATION.]QUANTITY"), "{errors}");
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_noticed_before_the_run() {
+    let echo = Echo::start();
+    let output = try_blast(&echo.address.to_string(), |command| {
+        command.args(["--duration", "600", "--csv", "/nonexistent/out.csv"]);
+    });
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(
+        errors.starts_with("loadgen: cannot write /nonexistent/out.csv: "),
+        "{errors}"
+    );
+}

@@ -15,6 +15,7 @@ use crate::in_flight::REPLY_LIMIT;
 use crate::mix::Mix;
 use crate::preload::Preload;
 use crate::reply::Reply;
+use crate::report::Verdict;
 use crate::report::progress::Progress;
 use crate::request::{Template, Thread};
 use crate::result::{FORMAT, IntervalResult, RunResult, ServerResult, per_second};
@@ -28,8 +29,9 @@ const FIRST_PINGS: u32 = 3;
 const PRELOAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Blasts, prints the result, and writes it.
-pub(crate) fn run(flags: &BlastFlags) -> Result<(), Error> {
+pub(crate) fn run(flags: &BlastFlags) -> Result<Verdict, Error> {
     let stop = StopSignal::take_over()?;
+    flags.outputs.try_files()?;
     let environment = Environment::now();
     let target = resolve(&flags.target)?;
     let server = flags.server_pid.map(ProcessClock::of).transpose()?;
@@ -185,7 +187,7 @@ fn measure(
     (sender.counts, sender.idle) = Default::default();
     let mut window = Window::open(flags, server)?;
     let end = window.measure(flags, &mut sender, &mut work, stop)?;
-    let (length, idle) = (window.start.elapsed(), sender.idle);
+    let (length, idle) = (window.length, sender.idle);
     work.phase = Phase::Draining;
     // What is outstanding now is either answered or lost by then.
     sender.run(&mut work, Instant::now() + 2 * REPLY_LIMIT, stop)?;
@@ -207,11 +209,14 @@ fn measure(
 /// The measured time, part by part.
 struct Window {
     start: Instant,
+    /// The sum of its parts.
+    length: Duration,
     server: Option<ProcessClock>,
     /// When the window was opened, and at its latest part's end.
     readings: Option<(CpuReading, CpuReading)>,
     total: Tally,
     timeline: Vec<IntervalResult>,
+    keeps_histograms: bool,
     progress: Progress,
 }
 
@@ -220,10 +225,12 @@ impl Window {
         let reading = server.map(ProcessClock::read).transpose()?;
         Ok(Self {
             start: Instant::now(),
+            length: Duration::ZERO,
             server,
             readings: reading.map(|reading| (reading, reading)),
             total: Tally::new(),
             timeline: Vec::new(),
+            keeps_histograms: flags.outputs.keeps_histograms(),
             progress: Progress::new(flags.outputs.quiet, flags.duration),
         })
     }
@@ -256,10 +263,11 @@ impl Window {
 
     /// Moves what was counted in a part of the window into the result.
     fn end_interval(&mut self, tally: &mut Tally, length: Duration) -> Result<(), Error> {
+        self.length += length;
         let used = self.advance_clock()?;
         let interval = IntervalResult {
             server_cpu_ns_per_request: used.map(|used| cpu_ns(used.total, tally.answered())),
-            ..tally.interval(length, false)
+            ..tally.interval(length, self.keeps_histograms)
         };
         self.progress.interval(&interval);
         self.timeline.push(interval);

@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// Answer every datagram with 84 bytes as cheaply as a socket allows: the floor to compare a server with
     Echo(EchoFlags),
     /// Keep a number of requests outstanding and measure the answers
-    Blast(BlastFlags),
+    Blast(Box<BlastFlags>),
     /// Say what is in a trace: rates, operations, digests, sources
     Inspect(InspectFlags),
     /// Print medians and ranges of the pairs of runs in a folder that ops/bench.sh wrote, as a Markdown table
@@ -242,7 +242,7 @@ mod tests {
         let fixed = ["loadgen", "blast", "--target", "localhost:1"];
         let flags = Flags::try_parse_from(fixed.iter().chain(arguments))?;
         match flags.command {
-            Command::Blast(blast) => Ok(blast),
+            Command::Blast(blast) => Ok(*blast),
             other => panic!("parsed as {other:?}"),
         }
     }

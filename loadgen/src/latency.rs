@@ -1,11 +1,14 @@
 //! How long things took: distributions that can be merged, in memory and in a file.
 
+use std::fmt;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
+use hdrhistogram::serialization::{
+    Deserializer, Serializer as _, V2DeflateSerializer, V2Serializer,
+};
 use serde::{Deserialize, Serialize};
 
 /// Longest time that is told apart from longer ones; requests are given up long before.
@@ -31,6 +34,10 @@ pub(crate) struct Percentiles {
     pub(crate) max_us: f64,
     pub(crate) mean_us: f64,
 }
+
+/// A distribution in as many bytes as it has different values, about.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Compact(Vec<u8>);
 
 /// A distribution as it stands in a file: the points are for readers, the histogram is what counts.
 #[derive(Serialize, Deserialize)]
@@ -90,7 +97,7 @@ impl Latencies {
         microseconds(self.nanoseconds.value_at_quantile(quantile))
     }
 
-    #[allow(dead_code, reason = "reports to come use it")]
+    #[allow(dead_code, reason = "the open loop will judge its lag by it")]
     /// Share of samples that are longer than `limit`, to the histogram's three digits; 0 without a sample.
     pub(crate) fn share_above(&self, limit: Duration) -> f64 {
         if self.nanoseconds.is_empty() {
@@ -115,7 +122,19 @@ impl Latencies {
         }
     }
 
-    #[allow(dead_code, reason = "reports to come use it")]
+    /// Reads either of HdrHistogram's formats.
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let read: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut &bytes[..])
+            .map_err(|error| wrong(&error))?;
+        let mut latencies = Self::new();
+        latencies
+            .nanoseconds
+            .add(&read)
+            .map_err(|error| wrong(&error))?;
+        Ok(latencies)
+    }
+
     /// For tools of `HdrHistogram`.
     pub(crate) fn nanoseconds(&self) -> &Histogram<u64> {
         &self.nanoseconds
@@ -133,6 +152,27 @@ impl Percentiles {
             return first.percentiles();
         };
         Latencies::sum([first, second].into_iter().chain(filled)).percentiles()
+    }
+}
+
+impl Compact {
+    pub(crate) fn of(latencies: &Latencies) -> Self {
+        let mut bytes = Vec::new();
+        #[expect(clippy::expect_used, reason = "it is written to memory")]
+        V2Serializer::new()
+            .serialize(&latencies.nanoseconds, &mut bytes)
+            .expect("a histogram of ours can be written");
+        Self(bytes)
+    }
+
+    pub(crate) fn expand(&self) -> Result<Latencies, String> {
+        Latencies::decode(&self.0)
+    }
+}
+
+impl fmt::Debug for Compact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Compact({} bytes)", self.0.len())
     }
 }
 
@@ -154,17 +194,15 @@ impl TryFrom<Stored> for Latencies {
     type Error = String;
 
     fn try_from(stored: Stored) -> Result<Self, String> {
-        let wrong = |error: &dyn std::fmt::Display| {
-            format!("\"histogram\" must be a compressed HdrHistogram in base64: {error}")
-        };
-        let bytes = BASE64.decode(stored.histogram).map_err(|e| wrong(&e))?;
-        let read: Histogram<u64> = Deserializer::new()
-            .deserialize(&mut &bytes[..])
-            .map_err(|e| wrong(&e))?;
-        let mut latencies = Self::new();
-        latencies.nanoseconds.add(&read).map_err(|e| wrong(&e))?;
-        Ok(latencies)
+        let bytes = BASE64
+            .decode(stored.histogram)
+            .map_err(|error| wrong(&error))?;
+        Self::decode(&bytes)
     }
+}
+
+fn wrong(error: &dyn fmt::Display) -> String {
+    format!("\"histogram\" must be a compressed HdrHistogram in base64: {error}")
 }
 
 const NS_PER_US: f64 = 1e3;
@@ -220,6 +258,7 @@ mod tests {
         assert_eq!(read.percentiles(), latencies.percentiles());
         let twice = Latencies::sum([&read, &latencies]);
         assert_eq!(twice.count(), 20_000);
+        assert_eq!(Compact::of(&twice).expand(), Ok(twice.clone()));
         assert!((twice.at_quantile_us(0.5) - read.at_quantile_us(0.5)).abs() < 1e-9);
     }
 

@@ -50,13 +50,15 @@ use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
 use error::Error;
 use flags::{BlastFlags, Command, Flags};
+use report::Verdict;
 
 /// Runs the command that `arguments` name, the program's own name first. Errors are one line on standard error; bad
 /// arguments and requests for help end the process.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let flags = Flags::parse_from(arguments);
     match execute(&flags.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Verdict::Met) => ExitCode::SUCCESS,
+        Ok(Verdict::Missed) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("loadgen: {error}");
             ExitCode::FAILURE
@@ -64,15 +66,15 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn execute(command: &Command) -> Result<(), Error> {
+fn execute(command: &Command) -> Result<Verdict, Error> {
     match command {
-        Command::Echo(flags) => echo::run(flags),
+        Command::Echo(flags) => echo::run(flags).map(|()| Verdict::Met),
         Command::Blast(flags) => {
             refuse_contradictions(flags);
             blast::run(flags)
         }
-        Command::Inspect(flags) => inspect::run(flags),
-        Command::Pairs(flags) => pairs::run(flags),
+        Command::Inspect(flags) => inspect::run(flags).map(|()| Verdict::Met),
+        Command::Pairs(flags) => pairs::run(flags).map(|()| Verdict::Met),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pyzor_protocol::Operation;
 
-use crate::latency::{Latencies, Percentiles};
+use crate::latency::{Compact, Latencies, Percentiles};
 use crate::reply::Reply;
 use crate::result::{
     CodeResult, IntervalHistograms, IntervalOperation, IntervalResult, OperationResult, epoch_s,
@@ -134,8 +134,8 @@ impl Tally {
                 .map(|(name, tally)| tally.interval(name))
                 .collect(),
             histograms: keep_histograms.then(|| IntervalHistograms {
-                service: Latencies::sum(service()),
-                intended: is_open_loop.then(|| Latencies::sum(intended())),
+                service: Compact::of(&Latencies::sum(service())),
+                intended: is_open_loop.then(|| Compact::of(&Latencies::sum(intended()))),
             }),
         }
     }
@@ -368,7 +368,8 @@ mod tests {
         assert_eq!(interval.service.count, 8);
         assert_eq!(interval.intended.unwrap().count, 2);
         assert!((interval.rate_per_s() - 4.0).abs() < 1e-9);
-        assert_eq!(interval.histograms.unwrap().service.count(), 8);
+        let kept = interval.histograms.unwrap().service.expand();
+        assert_eq!(kept.unwrap().count(), 8);
         sum.clear();
         assert_eq!(sum.operations(), []);
         assert!(sum.interval(MILLISECOND, false).histograms.is_none());

@@ -1,39 +1,150 @@
 //! What a run says of itself, in every form that is asked for.
 //!
 //! - `progress`: while it runs;
-//! - `terminal`: the summary at its end.
+//! - `terminal`: the summary at its end;
+//! - `csv`, `hgrm`, `hlog`: the timeline, the percentiles and the timeline's histograms, for other programs;
+//! - `assertion`: what the run is held to.
 
+pub(crate) mod assertion;
+mod csv;
+mod hgrm;
+mod hlog;
 pub(crate) mod progress;
 pub(crate) mod terminal;
 
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::error::Error;
 use crate::result::RunResult;
+use assertion::Assertion;
 use terminal::Summary;
 
-/// Where results go; the same for every command that makes some.
+/// Where results go, and what they are held to; the same for every command that makes some.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Results")]
 pub(crate) struct Outputs {
-    /// Also write the result here
+    /// Write the result here, for compare and plan
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Write the timeline here as comma-separated values
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Write the percentile distribution here, in microseconds, for HdrHistogram's plotter
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hgrm: Option<PathBuf>,
+    /// Write a histogram of each part of the window here, for HdrHistogram's log tools
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hlog: Option<PathBuf>,
+    /// Fail (status 1) unless this holds: 'p99<2ms', 'check.p99.9<=5ms', 'loss=0', 'loss<0.01%', 'rate>50000', 'errors=0';
+    /// may be given several times. Latency counts from the intended time of sending where there is one; 'p99.service' and
+    /// 'p99.intended' name one
+    #[arg(long = "assert", value_name = "REQUIREMENT")]
+    pub(crate) assertions: Vec<Assertion>,
     /// Print neither progress nor a summary
     #[arg(long)]
     pub(crate) quiet: bool,
 }
 
+/// Whether everything that was asserted holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Met,
+    Missed,
+}
+
 impl Outputs {
-    /// Gives out what is asked for of a run that is over.
-    pub(crate) fn write(&self, run: &RunResult) -> Result<(), Error> {
+    /// Fails if a file cannot be written: to be called before a long run rather than found out after it.
+    pub(crate) fn try_files(&self) -> Result<(), Error> {
+        let paths = [&self.json, &self.csv, &self.hgrm, &self.hlog];
+        for path in paths.into_iter().flatten() {
+            let opened = OpenOptions::new().create(true).append(true).open(path);
+            opened.map_err(|source| Error::Write(path.clone(), source))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the histograms of the timeline are needed.
+    pub(crate) fn keeps_histograms(&self) -> bool {
+        self.hlog.is_some()
+    }
+
+    /// Gives out what is asked for of a run that is over. What was missed is said on standard error, a line each.
+    pub(crate) fn write(&self, run: &RunResult) -> Result<Verdict, Error> {
         if !self.quiet {
             print!("{}", Summary(run));
         }
         if let Some(path) = &self.json {
             run.write(path)?;
         }
-        Ok(())
+        if let Some(path) = &self.csv {
+            write_file(path, |out| csv::write(run, out))?;
+        }
+        if let Some(path) = &self.hgrm {
+            write_file(path, |out| hgrm::write(run, out))?;
+        }
+        if let Some(path) = &self.hlog {
+            write_file(path, |out| hlog::write(run, out))?;
+        }
+        Ok(self.check(run))
+    }
+
+    fn check(&self, run: &RunResult) -> Verdict {
+        let outcomes = self.assertions.iter().map(|assertion| assertion.check(run));
+        let missed: Vec<String> = outcomes.filter_map(Result::err).collect();
+        for line in &missed {
+            eprintln!("loadgen: not met: {line}");
+        }
+        if missed.is_empty() {
+            Verdict::Met
+        } else {
+            Verdict::Missed
+        }
+    }
+}
+
+/// Writes a file anew, whatever `content` writes.
+pub(crate) fn write_file(
+    path: &Path,
+    content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), Error> {
+    let written = File::create(path).map(BufWriter::new).and_then(|mut out| {
+        content(&mut out)?;
+        out.flush()
+    });
+    written.map_err(|source| Error::Write(path.to_owned(), source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::tests::example;
+
+    #[test]
+    fn every_output_is_written_and_assertions_decide() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| Some(folder.path().join(name));
+        let mut outputs = Outputs {
+            json: path("a.json"),
+            csv: path("a.csv"),
+            hgrm: path("a.hgrm"),
+            hlog: path("a.hlog"),
+            assertions: vec!["p50<1s".parse().unwrap()],
+            quiet: true,
+        };
+        assert!(outputs.keeps_histograms());
+        outputs.try_files().unwrap();
+        assert_eq!(outputs.write(&example(1.0)).unwrap(), Verdict::Met);
+        for name in ["a.json", "a.csv", "a.hgrm", "a.hlog"] {
+            let length = folder.path().join(name).metadata().unwrap().len();
+            assert!(length > 500, "{name} has {length} bytes");
+        }
+        outputs.assertions.push("loss=0".parse().unwrap());
+        assert_eq!(outputs.write(&example(1.0)).unwrap(), Verdict::Missed);
+        outputs.csv = path("missing/a.csv");
+        assert!(matches!(outputs.try_files(), Err(Error::Write(..))));
     }
 }
