@@ -134,9 +134,12 @@ pub(crate) enum Asked {
 pub(crate) struct InspectFlags {
     #[command(flatten)]
     pub(crate) trace: TraceFlags,
-    /// Decides every random choice
+    /// Decides what a synthetic mix makes up
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) seed: u64,
+    /// Also write what is found here, with all numbers
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 /// Which requests.

@@ -299,7 +299,7 @@ impl Saved {
     }
 }
 
-fn write_json(value: &impl Serialize, path: &Path) -> Result<(), Error> {
+pub(crate) fn write_json(value: &impl Serialize, path: &Path) -> Result<(), Error> {
     let mut json = serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?;
     json.push(b'\n');
     fs::write(path, json).map_err(|source| Error::Write(path.to_owned(), source))

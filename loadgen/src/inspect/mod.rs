@@ -1,0 +1,46 @@
+//! What is in a trace: `loadgen inspect`.
+//!
+//! Memory is bounded, however long the trace: see the limits of each part.
+//!
+//! | file | job |
+//! | --- | --- |
+//! | `survey` | goes through the requests and counts |
+//! | `frequencies` | how often each of many keys occurs |
+//! | `rate` | requests over time |
+//! | `duplicates` | requests that were sent again |
+//! | `zipf_fit` | how skewed frequencies are |
+//! | `summary` | what is made of the counts, for JSON |
+//! | `text` | the same for the terminal |
+
+mod duplicates;
+mod frequencies;
+mod rate;
+mod summary;
+mod survey;
+mod text;
+mod zipf_fit;
+
+use crate::error::Error;
+use crate::flags::InspectFlags;
+use crate::result::write_json;
+use crate::trace;
+use survey::Survey;
+
+/// Reads the whole trace, prints what is in it, and writes it.
+pub(crate) fn run(flags: &InspectFlags) -> Result<(), Error> {
+    let file = &flags.trace.file;
+    let mut trace = trace::open(file, &flags.trace.options(flags.seed))?;
+    if trace.is_endless() {
+        return Err(Error::Endless(file.clone()));
+    }
+    let mut survey = Survey::new(trace.format());
+    for event in &mut trace {
+        survey.count(&event?);
+    }
+    let summary = survey.summary(file, trace.skipped());
+    print!("{summary}");
+    match &flags.json {
+        Some(path) => write_json(&summary, path),
+        None => Ok(()),
+    }
+}
