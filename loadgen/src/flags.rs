@@ -40,7 +40,7 @@ pub(crate) enum Command {
     Blast(Box<BlastFlags>),
     /// Say what is in a trace: rates, operations, digests, sources
     Inspect(InspectFlags),
-    /// Print medians and ranges of the pairs of runs in a folder that ops/bench.sh wrote, as a Markdown table
+    /// Print what the pairs of runs say in a folder that ops/bench.sh wrote, as a Markdown table: medians and their confidence
     Pairs(PairsFlags),
 }
 

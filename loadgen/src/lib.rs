@@ -16,7 +16,7 @@
 //! - `report`: what a run says of itself, while it runs and at its end.
 //! - `inspect`: what is in a trace.
 //! - `trace`: requests that were recorded or made up, from whatever they are kept in.
-//! - `pairs`: the table of a folder of results.
+//! - `pairs`: the table of a folder of results; `median`: how sure one can be of a median.
 //! - `socket`: many datagrams a system call; the only file with `unsafe` code.
 //! - `cpu`, `signals`, `error`: cores and CPU time; TERM and INT; why a command fails.
 
@@ -31,6 +31,7 @@ mod in_flight;
 mod inspect;
 mod latency;
 mod losses;
+mod median;
 mod mix;
 mod pairs;
 mod preload;

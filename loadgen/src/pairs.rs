@@ -1,7 +1,8 @@
-//! The table of a run folder: medians and ranges over interleaved pairs of runs.
+//! The table of a run folder: what the interleaved pairs of runs say.
 //!
 //! A folder holds `SCENARIO.base.N.json` and `SCENARIO.subject.N.json`, N from 1. The two runs of a pair were made one after
-//! the other, so that their ratio is free of the drift of the machine's speed that all absolute numbers share.
+//! the other, so that their ratio is free of the drift of the machine's speed that all absolute numbers share. So the ratio
+//! is the column that claims rest on, and the one that has a confidence interval.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -10,6 +11,7 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::flags::PairsFlags;
+use crate::median::{Estimate, median};
 use crate::result::RunResult;
 
 /// Prints the table of a folder.
@@ -26,10 +28,34 @@ pub(crate) fn run(flags: &PairsFlags) -> Result<(), Error> {
 /// Pairs by scenario.
 type Scenarios = BTreeMap<String, Vec<Pair>>;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Pair {
-    base: RunResult,
-    subject: RunResult,
+    base: Run,
+    subject: Run,
+}
+
+/// What the table needs of a result.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    /// Of the server for each answer; not a number without a measured server, which shows in the table.
+    cpu_ns: f64,
+    rate_per_s: f64,
+    /// The worst of all operations.
+    p99_us: f64,
+    lost: u64,
+}
+
+impl Run {
+    fn of(result: &RunResult) -> Self {
+        let server = result.server.as_ref();
+        let p99s_us = result.operations.iter().map(|each| each.service.p99_us);
+        Self {
+            cpu_ns: server.map_or(f64::NAN, |server| server.cpu_ns_per_request),
+            rate_per_s: result.rate_per_s,
+            p99_us: p99s_us.fold(f64::NAN, f64::max),
+            lost: result.losses.lost,
+        }
+    }
 }
 
 fn read_folder(folder: &Path) -> Result<Scenarios, Error> {
@@ -43,8 +69,8 @@ fn read_folder(folder: &Path) -> Result<Scenarios, Error> {
                 .entry(scenario.to_owned())
                 .or_default()
                 .push(Pair {
-                    base: RunResult::read(&base)?,
-                    subject: RunResult::read(&folder.join(&name))?,
+                    base: Run::of(&RunResult::read(&base)?),
+                    subject: Run::of(&RunResult::read(&folder.join(&name))?),
                 });
         }
     }
@@ -57,9 +83,17 @@ fn subject_name(file: &str) -> Option<(&str, u32)> {
     Some((scenario, rest.strip_suffix(".json")?.parse().ok()?))
 }
 
+/// Says under the table what its cells are.
+const LEGEND: &str = "
+\"ns\" is the CPU time of all threads of the server for each answer. The ratio is the subject's over the base's, taken pair by
+pair: its median, and in brackets an interval that covers the true median with at least 95 % confidence, exactly (sign test: two
+order statistics, by the binomial distribution; fewer than 6 pairs have none). Other cells: median (lowest to highest).
+\"answers/s\" and \"p99\" are the subject's, \"lost\" is their sum.
+";
+
 fn table(scenarios: &Scenarios) -> String {
     let mut text = String::from(
-        "| scenario | pairs | base ns | subject ns | ratio | answers/s | p99 us | lost |\n\
+        "| scenario | pairs | base ns | subject ns | ratio [95 %] | answers/s | p99 us | lost |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for (scenario, pairs) in scenarios {
@@ -67,14 +101,14 @@ fn table(scenarios: &Scenarios) -> String {
         // Writing into a String cannot fail.
         let _ = writeln!(text, "| {scenario} | {} | {row} |", pairs.len());
     }
-    text
+    text + LEGEND
 }
 
 /// One scenario's numbers; "ns" is the server's CPU time an answer.
 struct Row {
     base_ns: Spread,
     subject_ns: Spread,
-    ratio: Spread,
+    ratio: Estimate,
     rate_per_s: Spread,
     p99_us: Spread,
     lost: u64,
@@ -82,14 +116,15 @@ struct Row {
 
 impl Row {
     fn of(pairs: &[Pair]) -> Self {
-        let spread = |value: fn(&Pair) -> f64| Spread::of(pairs.iter().map(value).collect());
+        let values = |value: fn(&Pair) -> f64| pairs.iter().map(value).collect();
+        let spread = |value| Spread::of(values(value));
         Self {
-            base_ns: spread(|pair| cpu_ns(&pair.base)),
-            subject_ns: spread(|pair| cpu_ns(&pair.subject)),
-            ratio: spread(|pair| cpu_ns(&pair.subject) / cpu_ns(&pair.base)),
+            base_ns: spread(|pair| pair.base.cpu_ns),
+            subject_ns: spread(|pair| pair.subject.cpu_ns),
+            ratio: Estimate::of(values(|pair| pair.subject.cpu_ns / pair.base.cpu_ns)),
             rate_per_s: spread(|pair| pair.subject.rate_per_s),
-            p99_us: spread(|pair| worst_p99_us(&pair.subject)),
-            lost: pairs.iter().map(|pair| pair.subject.losses.lost).sum(),
+            p99_us: spread(|pair| pair.subject.p99_us),
+            lost: pairs.iter().map(|pair| pair.subject.lost).sum(),
         }
     }
 }
@@ -109,19 +144,6 @@ impl fmt::Display for Row {
     }
 }
 
-/// Not a number without a measured server, which shows in the table.
-fn cpu_ns(report: &RunResult) -> f64 {
-    report
-        .server
-        .as_ref()
-        .map_or(f64::NAN, |server| server.cpu_ns_per_request)
-}
-
-fn worst_p99_us(report: &RunResult) -> f64 {
-    let points = report.operations.iter().map(|each| each.service.p99_us);
-    points.fold(f64::NAN, f64::max)
-}
-
 /// Median and range of some numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Spread {
@@ -134,11 +156,10 @@ impl Spread {
     /// Of at least one number.
     fn of(mut numbers: Vec<f64>) -> Self {
         numbers.sort_by(f64::total_cmp);
-        let last = numbers.len() - 1;
         Self {
             low: numbers[0],
-            median: f64::midpoint(numbers[last / 2], numbers[last.div_ceil(2)]),
-            high: numbers[last],
+            median: median(&numbers),
+            high: numbers[numbers.len() - 1],
         }
     }
 }
@@ -168,8 +189,8 @@ mod tests {
     #[test]
     fn ratios_are_taken_pair_by_pair() {
         let pair = |base, subject| Pair {
-            base: example(base),
-            subject: example(subject),
+            base: Run::of(&example(base)),
+            subject: Run::of(&example(subject)),
         };
         // The machine was twice as slow during the second pair.
         let pairs = vec![
@@ -181,7 +202,7 @@ mod tests {
         let row = table.lines().nth(2).unwrap();
         assert_eq!(
             row,
-            "| hot-check | 3 | 1000 (1000 to 2000) | 1200 (1100 to 2200) | 1.100 (1.100 to 1.200) | \
+            "| hot-check | 3 | 1000 (1000 to 2000) | 1200 (1100 to 2200) | 1.100 [none] | \
              10000 (10000 to 10000) | 9904 (9904 to 9904) | 3 |"
         );
     }
