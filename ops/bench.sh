@@ -2,7 +2,8 @@
 # Measures what an answer costs pyzord in CPU time, beside the echo floor in the same run.
 #
 # Server on core 0, load on core 1. Each scenario starts a base and a subject, then runs them in interleaved pairs and
-# compares pair by pair: absolute numbers drift with the machine, ratios do not. Results go to ops/runs/DATE-HOST/.
+# compares pair by pair: absolute numbers drift with the machine, ratios do not. Two scenarios are no pairs: where the
+# worker's time goes (profile), and what else it gets done while it is saturated. Results go to ops/runs/DATE-HOST/.
 set -euo pipefail
 
 readonly server_core=0 load_core=1
@@ -11,23 +12,31 @@ readonly all_scenarios=(
     hot-check-wildcard unknown-check-wildcard ping-wildcard
     hot-check-usage-log hot-check-mmsg
     report-zipf report-distinct
-    ring-alone tokio-uring two-workers
+    ring-alone tokio-uring-16 tokio-uring-64 tokio-uring-256 two-workers
+    profile saturation
 )
+# Longer than pyzord lets a change wait for its fold.
+readonly fold_at_most_s=90
+readonly profile_s=3 profile_hz=4000 profile_symbols=25
 
 usage() {
     cat <<USAGE
 Usage: ops/bench.sh [--quick] [--pairs N] [--seconds S] [--out DIR] [SCENARIO...]
 
   --quick      one short pair of each scenario, results in a temporary folder: does it all work?
-  --pairs N    pairs of runs for each scenario (7)
-  --seconds S  how long each run measures (1.5)
+  --pairs N    pairs of runs for each scenario (21); 6 are the fewest that give the ratio a confidence interval
+  --seconds S  how long each run measures (0.5): many short pairs say more than few long ones
+  --rounds N   rounds of the scenario saturation (20)
   --out DIR    where results go (ops/runs/DATE-HOST)
 
-Scenarios (all of them unless named): ${all_scenarios[*]}
+Scenarios (all of them unless named):
+$(printf '%s ' "${all_scenarios[@]}" | fold -s -w 100 | sed 's/^/  /')
+
+All of them take about 12 minutes once everything is built.
 USAGE
 }
 
-# What a scenario compares: sets base and subject (a server function and its arguments), what each is asked, whether
+# What a scenario of pairs compares: sets base and subject (a server function and its arguments), what each is asked, whether
 # the known digests are reported first, and a line that says it all. The floor is always asked checks or pings: a
 # report's Thread lies behind the 84 bytes that the echo returns.
 define() {
@@ -62,13 +71,20 @@ define() {
     ring-alone)
         subject=(example hosted_ring_echo) preload=no
         about="an echo of 84 bytes on pyzord's datapath" ;;
-    tokio-uring)
+    tokio-uring-16 | tokio-uring-64 | tokio-uring-256)
+        local in_flight=${1##*-}
         base=(example tokio_uring_echo) subject=(example hosted_ring_echo) preload=no
-        about="two echoes of 84 bytes: the base on tokio_uring's own UdpSocket, the subject on pyzord's datapath" ;;
+        base_ask=(--op check --in-flight "$in_flight") ask=("${base_ask[@]}")
+        about="two echoes of 84 bytes, $in_flight requests in flight; the base is on tokio_uring's own UdpSocket, "
+        about+="the subject on pyzord's datapath" ;;
     two-workers)
         base=("${given[@]}") subject=(pyzord 127.0.0.1 --workers 2)
         base_ask=(--op check --sockets 64) ask=("${base_ask[@]}")
         about="hot-check on 64 sockets; the base is pyzord with 1 worker, the subject with 2 (the second shares the load's core)" ;;
+    profile)
+        about="where the worker's time goes under hot-check, by perf" ;;
+    saturation)
+        about="what else the only worker gets done under hot-check with 512 requests in flight" ;;
     *)
         echo "bench.sh: no such scenario: $1" >&2
         exit 2 ;;
@@ -97,7 +113,9 @@ pyzord() {
     port=$((20000 + RANDOM % 10000))
     if ((workers > 1)); then cores=$server_core,$load_core; fi
     shift
-    taskset -c "$cores" "$bin/pyzord" --homedir "$home" -a "$address" -p "$port" "$@" >"$home.log" 2>&1 &
+    server_home=$home
+    taskset -c "$cores" "$bin/pyzord" --homedir "$home" -a "$address" -p "$port" --log-file "$home/pyzord.log" "$@" \
+        >"$home.log" 2>&1 &
     started "$home.log"
     server_address=127.0.0.1:$port
 }
@@ -161,6 +179,15 @@ run_scenario() {
     scenario=$1
     define "$scenario"
     printf '%s: %s\n' "$scenario" "$about"
+    printf -- '- `%s`: %s.\n' "$scenario" "$about" >>"$scratch/legend"
+    case $scenario in
+    profile) profile ;;
+    saturation) saturation ;;
+    *) run_pairs ;;
+    esac
+}
+
+run_pairs() {
     "${base[@]}"
     await_server
     local base_run=(--target "$server_address" --server-pid "$server_pid" "${base_ask[@]}")
@@ -168,8 +195,8 @@ run_scenario() {
     await_server
     local subject_run=(--target "$server_address" --server-pid "$server_pid" "${ask[@]}")
     if [[ $preload == yes ]]; then
-        blast "${subject_run[@]}" --preload >/dev/null
-        if [[ ${base[0]} == pyzord ]]; then blast "${base_run[@]}" --preload >/dev/null; fi
+        blast "${subject_run[@]}" --preload --quiet
+        if [[ ${base[0]} == pyzord ]]; then blast "${base_run[@]}" --preload --quiet; fi
         # Let the store settle: folding what was reported is not what is measured.
         sleep 1
     fi
@@ -183,17 +210,97 @@ run_scenario() {
             run_once base "$pair" "${base_run[@]}"
         fi
     done
+    if [[ $scenario == report-* && $quick == no ]]; then whole_cost; fi
     stop_servers
-    printf -- '- `%s`: %s.\n' "$scenario" "$about" >>"$scratch/legend"
 }
 
-# run_once ROLE PAIR ARGUMENT...; fresh digests must differ from run to run, known ones must not.
+# run_once ROLE PAIR ARGUMENT...; fresh digests must differ from run to run, known ones must not. A run that fails is made
+# once more, which the README says: else one hiccup of the machine costs all that was measured before.
 run_once() {
     local role=$1 pair=$2 seed=1
     shift 2
     if [[ $preload == no ]]; then seed=$pair; fi
-    blast "$@" --seed "$seed" --json "$out/$scenario.$role.$pair.json" |
-        awk -v role="$role" '/^(rate|server) / { print "  " role "  " $0 }'
+    local run=(blast "$@" --seed "$seed" --json "$out/$scenario.$role.$pair.json")
+    if ! "${run[@]}" >"$scratch/run.txt" 2>"$scratch/run.err"; then
+        printf '  %s again: %s\n' "$role" "$(tail -n 1 "$scratch/run.err")"
+        printf -- '- made again: run %s of the %s of `%s`: %s\n' "$pair" "$role" "$scenario" "$(tail -n 1 "$scratch/run.err")" \
+            >>"$scratch/again"
+        sleep 1
+        if ! "${run[@]}" >"$scratch/run.txt" 2>"$scratch/run.err"; then
+            tail -n 5 "$scratch/run.err" "$server_log" >&2
+            exit 1
+        fi
+    fi
+    awk -v role="$role" '/^(rate|server) / { print "  " role "  " $0 }' "$scratch/run.txt"
+}
+
+# What a report has cost when it is folded, too: folding goes on between the runs of the pairs, where nothing is measured.
+whole_cost() {
+    local reports cpu_ns deadline=$((SECONDS + fold_at_most_s)) unfolded=1
+    while ((unfolded > 0)); do
+        if ((SECONDS > deadline)); then
+            echo "bench.sh: pyzord does not fold its journal" >&2
+            exit 1
+        fi
+        sleep 1
+        kill -USR1 "$server_pid"
+        sleep 0.1
+        unfolded=$(sed -n 's/.*store: StoreStats.* unfolded_changes: \([0-9]*\),.*/\1/p' "$server_home/pyzord.log" | tail -n 1)
+    done
+    reports=$(sed -n 's/.*so far: .*report 200: \([0-9]*\).*/\1/p' "$server_home/pyzord.log" | tail -n 1)
+    cpu_ns=$(awk -v ticks="$(getconf CLK_TCK)" '{ printf "%.0f", ($14 + $15) / ticks * 1e9 }' "/proc/$server_pid/stat")
+    printf '%s %s %s\n' "$scenario" "$((cpu_ns / reports))" "$reports" | tee -a "$scratch/whole"
+}
+
+# The symbols in which the worker spends its time, and how much of it is the kernel's.
+profile() {
+    if ! command -v perf >/dev/null; then
+        echo 'perf is not installed here' | tee "$out/profile.txt"
+        return
+    fi
+    define hot-check
+    "${subject[@]}"
+    await_server
+    blast --target "$server_address" --server-pid "$server_pid" "${ask[@]}" --preload --quiet
+    sleep 1
+    local worker
+    worker=$(grep -l '^worker' /proc/"$server_pid"/task/*/comm | head -n 1 | cut -d / -f 5)
+    "$loadgen" blast --quiet --core "$load_core" --warmup 0 --duration $((profile_s + 2)) --target "$server_address" \
+        "${ask[@]}" &
+    pids+=("$!")
+    sleep 1
+    if perf record --quiet --event cpu-clock --freq "$profile_hz" --tid "$worker" --output "$scratch/perf.data" \
+        -- sleep "$profile_s" >"$scratch/perf.log" 2>&1; then
+        perf report --stdio --sort symbol --call-graph none --input "$scratch/perf.data" 2>>"$scratch/perf.log" |
+            summarize_profile >"$out/profile.txt"
+        head -n 2 "$out/profile.txt"
+    else
+        printf 'perf could not record: %s\n' "$(tail -n 1 "$scratch/perf.log")" | tee "$out/profile.txt"
+    fi
+    stop_servers
+}
+
+# From perf's list of symbols; it marks the kernel's with [k].
+summarize_profile() {
+    awk -v most="$profile_symbols" -v what="$profile_s s of the worker under hot-check at $profile_hz Hz" '
+        /%/ {
+            share = $1 + 0
+            # Columns that are empty without call graphs.
+            sub(/[ -]+$/, "")
+            if ($2 == "[k]") kernel += share; else user += share
+            if (++symbols <= most) line[symbols] = $0
+        }
+        END {
+            printf "%s (cpu-clock)\n%.1f %% user, %.1f %% kernel\n\n", what, user, kernel
+            for (i = 1; i in line; i++) print line[i]
+        }
+    '
+}
+
+saturation() {
+    mkdir "$scratch/saturation"
+    python3 "$root/ops/saturation.py" "$bin" "$scratch/saturation" "$out/saturation.json" "$rounds" |
+        tee "$scratch/saturation.md"
 }
 
 write_readme() {
@@ -213,13 +320,35 @@ write_readme() {
         printf -- '- load average before: %s\n\n' "$load_before"
         printf 'Server on core %s, load on core %s, over loopback; %s s measured in each run after %s s of warm-up.\n' \
             "$server_core" "$load_core" "$seconds" "$warmup"
-        printf 'Base is `loadgen echo`, the recvmmsg/sendmmsg floor, unless a scenario says otherwise; the subject is pyzord.\n'
-        printf '"ns" is the CPU time of all threads of the server for each answer. Cells: median (lowest to highest).\n'
-        printf 'The ratio is taken pair by pair; over 7 pairs its range covers the true median with 98 %% confidence.\n\n'
-        "$loadgen" pairs "$out"
-        printf '\n'
+        printf '256 requests in flight on 16 sockets unless a scenario says otherwise.\n'
+        printf 'Base is `loadgen echo`, the recvmmsg/sendmmsg floor, unless a scenario says otherwise; the subject is pyzord.\n\n'
+        if has_pairs; then
+            "$loadgen" pairs "$out" >"$scratch/table"
+            cat "$scratch/table"
+            printf '\n'
+        fi
         cat "$scratch/legend"
+        if [[ -e $scratch/again ]]; then cat "$scratch/again"; fi
+        if [[ -e $scratch/whole ]]; then describe_whole_cost; fi
+        if [[ -e $out/profile.txt ]]; then printf '\n## Profile\n\n```\n%s\n```\n' "$(<"$out/profile.txt")"; fi
+        if [[ -e $scratch/saturation.md ]]; then
+            printf '\n## Saturated\n\nAll threads of pyzord share core %s with its only worker, ' "$server_core"
+            printf 'load and timing client the other (`ops/saturation.py`).\n\n'
+            cat "$scratch/saturation.md"
+        fi
     } >"$out/README.md"
+}
+
+has_pairs() {
+    compgen -G "$out/*.subject.*.json" >/dev/null
+}
+
+describe_whole_cost() {
+    printf '\nWith everything folded, over the life of the server from its start:\n\n'
+    awk '
+        FNR == NR { split($0, cell, "|"); gsub(/ /, "", cell[2]); base[cell[2]] = cell[4] + 0; next }
+        { printf "- `%s`: %d ns for each of %d reports, %.2f times the base.\n", $1, $2, $3, $2 / base[$1] }
+    ' "$scratch/table" "$scratch/whole"
 }
 
 new_run_folder() {
@@ -230,25 +359,39 @@ new_run_folder() {
 }
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-bin=$root/target/release
+target=${CARGO_TARGET_DIR:-$root/target}
+bin=$target/release
 loadgen=$bin/loadgen
 arguments=$*
-pairs=7 seconds=1.5 warmup=0.4 out='' quick=no
+pairs=21 seconds=0.5 warmup=0.15 rounds=20 out='' quick=no
 scenarios=()
 while (($#)); do
     case $1 in
-    --quick) quick=yes pairs=1 seconds=0.3 warmup=0.1 ;;
+    --quick) quick=yes pairs=1 seconds=0.3 warmup=0.1 rounds=2 ;;
     --pairs) pairs=${2:?} && shift ;;
     --seconds) seconds=${2:?} && shift ;;
+    --rounds) rounds=${2:?} && shift ;;
     --out) out=${2:?} && shift ;;
     -h | --help) usage && exit ;;
-    -*) usage >&2 && exit 2 ;;
+    -*) echo "bench.sh: no such option: $1" >&2 && usage >&2 && exit 2 ;;
     *) scenarios+=("$1") ;;
     esac
     shift
 done
 if ((${#scenarios[@]} == 0)); then scenarios=("${all_scenarios[@]}"); fi
 for scenario in "${scenarios[@]}"; do define "$scenario"; done
+
+if (($(nproc) < 2)); then
+    echo "bench.sh: server and load need a core each, and there is one" >&2
+    exit 1
+fi
+case " ${scenarios[*]} " in
+*" saturation "*)
+    if ! python3 -c 'import ctypes; ctypes.CDLL("libgdbm.so.6")' 2>/dev/null; then
+        echo "bench.sh: the scenario saturation needs python3 and libgdbm.so.6 (Debian: python3 libgdbm6)" >&2
+        exit 1
+    fi ;;
+esac
 
 cd "$root"
 cargo build --release --locked -p pyzord -p loadgen --bins --examples
@@ -257,7 +400,7 @@ if [[ -z $out ]]; then
 fi
 mkdir -p "$out"
 # The store must lie on a disk, and /tmp may not: it lies beside the build.
-scratch=$(mktemp -d "$root/target/bench.XXXXXX")
+scratch=$(mktemp -d "$target/bench.XXXXXX")
 pids=()
 trap clean_up EXIT
 trap 'exit 130' INT TERM
@@ -265,4 +408,4 @@ load_before=$(cut -d ' ' -f 1-3 /proc/loadavg)
 for scenario in "${scenarios[@]}"; do run_scenario "$scenario"; done
 write_readme
 printf '\n%s\n\n' "$out/README.md"
-"$loadgen" pairs "$out"
+if has_pairs; then "$loadgen" pairs "$out"; fi
