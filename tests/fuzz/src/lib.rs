@@ -1,11 +1,13 @@
 //! What the fuzz targets share: a clock that stands still, accounts that the seeds are signed for, a store in memory,
-//! and a file that each run of a target overwrites.
+//! a disk in memory for the real one, and a file that each run of a target overwrites.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::missing_panics_doc,
     reason = "a target fails by panicking"
 )]
+
+mod memory_disk;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use pyzor_storage::{
 };
 use pyzord::access_files::Access;
 use tempfile::TempDir;
+
+pub use memory_disk::MemoryDisk;
 
 /// The server's clock. The seeds are signed for it.
 pub const NOW: EpochSeconds = 1_700_000_000;
