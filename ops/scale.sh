@@ -268,7 +268,8 @@ new_run_folder() {
 }
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-bin=$root/target/release
+target=${CARGO_TARGET_DIR:-$root/target}
+bin=$target/release
 arguments=$*
 sched=${SCHED-}
 cores=$(nproc)
@@ -288,9 +289,9 @@ done
 
 cd "$root"
 cargo build --release --locked -p pyzord -p loadgen --bins
-free_bytes=$(($(stat --file-system --format '%a * %S' "$root/target")))
+free_bytes=$(($(stat --file-system --format '%a * %S' "$target")))
 if ((free_bytes < digests * disk_bytes_a_digest)); then
-    echo "scale.sh: $root/target needs $((digests * disk_bytes_a_digest >> 20)) MiB of free disk" >&2
+    echo "scale.sh: $target needs $((digests * disk_bytes_a_digest >> 20)) MiB of free disk" >&2
     exit 1
 fi
 if [[ -z $out ]]; then
@@ -298,7 +299,7 @@ if [[ -z $out ]]; then
 fi
 mkdir -p "$out"
 # The store must lie on a disk, and /tmp may not: it lies beside the build.
-scratch=$(mktemp -d "$root/target/scale.XXXXXX")
+scratch=$(mktemp -d "$target/scale.XXXXXX")
 server_pid='' blast_pid=''
 trap clean_up EXIT
 trap 'exit 130' INT TERM
