@@ -15,15 +15,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pyzor_storage::redb_engine::{RedbEngine, RedbOptions, SystemClock};
 use pyzord::access_files::AccessFiles;
-use pyzord::metrics::Metrics;
+use pyzord::config::RecordConfig;
+use pyzord::metrics::{Counter, Metrics};
+use pyzord::recording::{RecordTap, Recorder};
 use pyzord::{datapath, socket, worker};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
-use crate::harness::{Io, Request, Server, eventually, random_digest};
+use crate::harness::{Io, Request, Server, Setup, eventually, random_digest};
 
 both_io!(
     reads_do_not_allocate,
+    recorded_reads_do_not_allocate,
     system_calls_are_shared_by_many_requests,
+    system_calls_are_shared_by_many_recorded_requests,
 );
 
 /// Counts every allocation of the test process, so only a process that runs one test alone learns anything from it.
@@ -43,7 +47,38 @@ fn reads_do_not_allocate(io: Io) {
         return run_this_test_alone();
     }
     let directory = tempfile::tempdir().unwrap();
-    let (worker, address) = start_worker(io, directory.path());
+    let (worker, address) = start_worker(io, directory.path(), None);
+    assert_reads_do_not_allocate(address);
+    worker.stop();
+    worker.join().unwrap();
+}
+
+fn recorded_reads_do_not_allocate(io: Io) {
+    if std::env::var_os(ALONE_VARIABLE).is_none() {
+        return run_this_test_alone();
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new(1);
+    let config = RecordConfig {
+        file: directory.path().join("record.pcap"),
+        starts_on: true,
+        share: 0.999,
+        max_bytes: 1 << 30,
+        anonymize: true,
+    };
+    let listeners = ["127.0.0.1:1".parse().unwrap()];
+    let (recorder, mut taps) = Recorder::start(&config, &listeners, &metrics).unwrap();
+    let (worker, address) = start_worker(io, directory.path(), taps.pop());
+    assert_reads_do_not_allocate(address);
+    worker.stop();
+    worker.join().unwrap();
+    recorder.finish();
+    let recorded = metrics.snapshot().counter(Counter::Recorded);
+    // One source in a thousand is not in the sample.
+    assert!(recorded == 0 || recorded > (WINDOWS * WINDOW_REQUESTS) as u64);
+}
+
+fn assert_reads_do_not_allocate(address: SocketAddr) {
     let (reported, unknown) = (random_digest(), random_digest());
     let client = connect(address);
     exchange(
@@ -68,8 +103,6 @@ fn reads_do_not_allocate(io: Io) {
         })
         .min();
     assert_eq!(fewest, Some(0), "allocations in {WINDOW_REQUESTS} requests");
-    worker.stop();
-    worker.join().unwrap();
 }
 
 /// Runs the test that calls it again, in a process that runs nothing else.
@@ -92,7 +125,11 @@ fn run_this_test_alone() {
 }
 
 /// One worker on a store of its own, within this process.
-fn start_worker(io: Io, directory: &Path) -> (worker::WorkerHandle, SocketAddr) {
+fn start_worker(
+    io: Io,
+    directory: &Path,
+    record_tap: Option<RecordTap>,
+) -> (worker::WorkerHandle, SocketAddr) {
     let one = NonZeroUsize::MIN;
     let listening = socket::bind(&["127.0.0.1:0".parse().unwrap()], one).unwrap();
     let engine = RedbEngine::open(
@@ -112,6 +149,7 @@ fn start_worker(io: Io, directory: &Path) -> (worker::WorkerHandle, SocketAddr) 
         engine: Arc::new(engine.unwrap()),
         metrics: Metrics::new(1).worker(0),
         usage_log: None,
+        record_tap,
     };
     (worker::spawn(setup).unwrap(), listening.addresses[0])
 }
@@ -145,7 +183,18 @@ const STRACE_LIMIT: Duration = Duration::from_secs(20);
 
 fn system_calls_are_shared_by_many_requests(io: Io) {
     needs!(Strace);
-    let server = Server::start(io);
+    assert_system_calls_are_shared(&Server::start(io));
+}
+
+fn system_calls_are_shared_by_many_recorded_requests(io: Io) {
+    needs!(Strace);
+    let mut server = Setup::new(io).arg("--record").arg("record.pcap").start();
+    assert_system_calls_are_shared(&server);
+    assert!(server.stop().success());
+    assert!(server.counter("recorded") > TRACED_REQUESTS as u64);
+}
+
+fn assert_system_calls_are_shared(server: &Server) {
     let client = connect(server.address());
     let digest = random_digest();
     exchange(
@@ -154,7 +203,7 @@ fn system_calls_are_shared_by_many_requests(io: Io) {
         1,
     );
     let check = Request::new("check").digest(&digest).to_bytes();
-    let calls = system_calls(&server, || send_bursts(&client, &check));
+    let calls = system_calls(server, || send_bursts(&client, &check));
     let (own, other): (Vec<_>, Vec<_>) = calls
         .iter()
         .partition(|(name, _)| DATAGRAM_CALLS.contains(&name.as_str()));

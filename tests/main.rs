@@ -55,6 +55,9 @@ mod startup;
 // What USR1 and HUP do: rotated logs, failed reloads; and what the log and the usage log hold.
 mod reload;
 
+// Recording requests: what tcpdump, tshark and loadgen read, switching, rotation, full queues and failing disks.
+mod recording;
+
 // What is refused at start, and in which words; what is ignored with a warning.
 mod config_mistakes;
 

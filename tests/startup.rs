@@ -240,11 +240,13 @@ fn fill_pipe(server: &Server) {
 }
 
 #[test]
-fn usr2_is_ignored() {
+fn usr2_without_a_file_to_record_to_says_how_to_name_one() {
     let mut server = Server::start(Io::Auto);
     server.signal(Signal::SIGUSR2);
     assert_eq!(server.client().ask(&Request::new("ping")).code(), 200);
     assert!(server.stop().success());
+    let log = server.log();
+    assert!(log.contains("write \"RecordFile = FILE\" into"), "{log}");
 }
 
 #[test]

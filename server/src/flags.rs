@@ -8,7 +8,7 @@ use clap::Parser;
 /// Every option but --homedir, --detach and --debug can also be a line of section `[server]` in the file `config` of the
 /// home directory; the command line wins. Relative file names are relative to the home directory, and `~` is expanded.
 ///
-/// SIGUSR1 and SIGHUP read the passwd and access files again and reopen the logs. SIGTERM and SIGINT stop the server
+/// SIGUSR1 and SIGHUP read the passwd and access files again and reopen the logs. SIGUSR2 switches recording on and off. SIGTERM and SIGINT stop the server
 /// once it has answered what has arrived; a second one stops it at once.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(
@@ -110,6 +110,31 @@ pub struct Flags {
     /// Where to log every request [default: nowhere]
     #[arg(long, value_name = "FILE", help_heading = "Logs")]
     pub usage_log_file: Option<String>,
+
+    /// Record the requests that arrive, as a pcap file that tcpdump and Wireshark read
+    ///
+    /// A packet's time is when a worker received it, which may be a little after the kernel did. USR2 switches recording
+    /// off and on again, each time with a new file; FILE.1 to FILE.3 are the ones before. Named by `RecordFile` in the file
+    /// `config` alone, it starts off. A disk that fails or is nearly full pauses the recording, which is logged, until USR2
+    /// or HUP. HUP begins a new file if FILE was moved away.
+    #[arg(long, value_name = "FILE", help_heading = "Recording")]
+    pub record: Option<String>,
+
+    /// Share of the sources to record, such as 0.1; a source is recorded with all its requests or none [default: 1]
+    #[arg(long, value_name = "SHARE", help_heading = "Recording")]
+    pub record_sample: Option<String>,
+
+    /// Size at which a new file is begun, with suffix K, M or G [default: 1G]
+    #[arg(long, value_name = "SIZE", help_heading = "Recording")]
+    pub record_max_bytes: Option<String>,
+
+    /// Record pseudonyms for sources and users: yes or no [default: yes]
+    ///
+    /// Addresses become ones of 240.0.0.0/4 and `fd00::/64`, the same for the same source until the server ends, and with no
+    /// way back. A named user becomes another name, and what they signed loses its signature. Ports, digests and times
+    /// stay.
+    #[arg(long, value_name = "BOOL", help_heading = "Recording")]
+    pub record_anonymize: Option<String>,
 
     /// Log debugging details too, and everything to standard error
     #[arg(short, long, help_heading = "Logs")]

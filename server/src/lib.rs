@@ -24,6 +24,7 @@
 //! | `cpus` | which cores there are to work on |
 //! | `access_files` | passwd and access file as one immutable snapshot |
 //! | `bounded_read` | configuration files of any size, read up to a bound |
+//! | `recording` | what arrived, as a pcap file |
 //! | `metrics`, `usage_log`, `log`, `log_line` | what happened: counted, one line a request, one line an event |
 //! | `error` | every way this crate can fail |
 //!
@@ -41,6 +42,7 @@ pub mod log;
 pub mod log_line;
 pub mod metrics;
 pub mod pending_replies;
+pub mod recording;
 pub mod request;
 pub mod signals;
 pub mod socket;

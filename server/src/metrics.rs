@@ -40,11 +40,17 @@ pub enum Counter {
     KernelDrops,
     /// Requests missing in the usage log because its writer was behind.
     UsageLinesLost,
+    /// Datagrams written to the recording.
+    Recorded,
+    /// Datagrams missing in the recording because its writer was behind or failed.
+    RecordMissed,
+    /// Failures that paused the recording.
+    RecordErrors,
 }
 
 impl Counter {
     /// Every counter, in the order of their discriminants.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Datagrams,
         Self::BytesReceived,
         Self::BytesSent,
@@ -59,6 +65,9 @@ impl Counter {
         Self::BuffersExhausted,
         Self::KernelDrops,
         Self::UsageLinesLost,
+        Self::Recorded,
+        Self::RecordMissed,
+        Self::RecordErrors,
     ];
 
     /// The name in the log.
@@ -78,6 +87,9 @@ impl Counter {
             Self::BuffersExhausted => "buffers exhausted",
             Self::KernelDrops => "kernel drops",
             Self::UsageLinesLost => "usage lines lost",
+            Self::Recorded => "recorded",
+            Self::RecordMissed => "missing in the recording",
+            Self::RecordErrors => "recording errors",
         }
     }
 }
@@ -126,34 +138,46 @@ fn column(status: Result<(), Refusal>) -> usize {
     status.map_or_else(|refusal| refusal as usize + 1, |()| 0)
 }
 
-/// The counters of all workers.
-pub struct Metrics(Vec<Arc<WorkerMetrics>>);
+/// The counters of all workers, and of the thread that records.
+#[derive(Clone)]
+pub struct Metrics {
+    workers: Vec<Arc<WorkerMetrics>>,
+    recorder: Arc<WorkerMetrics>,
+}
 
 impl Metrics {
     /// Counters for so many workers, all zero.
     pub fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| Arc::default()).collect())
+        Self::of((0..workers).map(|_| Arc::default()).collect())
     }
 
     /// The counters of these workers.
     pub fn of(workers: Vec<Arc<WorkerMetrics>>) -> Self {
-        Self(workers)
+        Self {
+            workers,
+            recorder: Arc::default(),
+        }
     }
 
     /// The counters of each worker, in their order.
     pub fn workers(&self) -> impl Iterator<Item = Arc<WorkerMetrics>> + '_ {
-        self.0.iter().map(Arc::clone)
+        self.workers.iter().map(Arc::clone)
     }
 
     /// The counters of one worker, counted from 0.
     pub fn worker(&self, index: usize) -> Arc<WorkerMetrics> {
-        Arc::clone(&self.0[index])
+        Arc::clone(&self.workers[index])
     }
 
-    /// The sums over all workers as of about now.
+    /// The counters of the thread that records, which owns them.
+    pub fn recorder(&self) -> &WorkerMetrics {
+        &self.recorder
+    }
+
+    /// The sums over all threads as of about now.
     pub fn snapshot(&self) -> Snapshot {
         let mut sums = Snapshot::default();
-        for worker in &self.0 {
+        for worker in self.workers.iter().chain([&self.recorder]) {
             sums.add(worker);
         }
         sums

@@ -1,7 +1,7 @@
 //! Signals: blocked in every thread, taken by one, handed to the main thread as requests.
 //!
 //! TERM and INT ask for an end, and a second one gets it at once, even while the server is still starting or already
-//! stopping. HUP and USR1 ask for a reload. USR2 is taken and ignored, so that no mistyped number kills a server.
+//! stopping. HUP and USR1 ask for a reload, USR2 switches recording on and off.
 
 use std::process::exit;
 
@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::error::Error;
 
-/// Requests that may wait for the main thread. More reloads than this are one anyway.
+/// Requests that may wait for the main thread. More reloads than this are one anyway, and nobody toggles so fast.
 const MAX_WAITING_REQUESTS: usize = 8;
 
 /// The exit status of a server that was not given the time to stop in order.
@@ -23,6 +23,8 @@ pub enum SignalRequest {
     Stop,
     /// Read the passwd and access files and open the logs again.
     Reload,
+    /// Switch recording on, or off.
+    ToggleRecording,
 }
 
 /// Takes all signals from now on. To be called before any other thread is started, because threads inherit what is
@@ -61,6 +63,9 @@ fn take(taken: SigSet, requests: &Sender<SignalRequest>) {
             }
             Signal::SIGHUP | Signal::SIGUSR1 => {
                 let _ = requests.try_send(SignalRequest::Reload);
+            }
+            Signal::SIGUSR2 => {
+                let _ = requests.try_send(SignalRequest::ToggleRecording);
             }
             _ => {}
         }

@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::flags::Flags;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::recording::{RecordTap, Recorder};
 use crate::signals::{self, SignalRequest};
 use crate::socket::{self, Listening};
 use crate::usage_log::{UsageLog, UsageLogWriter};
@@ -75,6 +76,7 @@ struct Parts {
     pid_file: Option<PidFile>,
     workers: Vec<WorkerHandle>,
     usage_log: Option<UsageLogWriter>,
+    recorder: Option<Recorder>,
     engine: Arc<RedbEngine>,
     access: Arc<AccessFiles>,
     metrics: Metrics,
@@ -105,6 +107,7 @@ impl Server {
         while self.parts.all_work() {
             match self.signals.recv_timeout(CHECK_WORKERS) {
                 Ok(SignalRequest::Reload) => self.reload(),
+                Ok(SignalRequest::ToggleRecording) => self.parts.toggle_recording(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(SignalRequest::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -124,6 +127,9 @@ impl Server {
         self.log.reopen();
         if let Some(usage_log) = &self.parts.usage_log {
             usage_log.reopen();
+        }
+        if let Some(recorder) = &self.parts.recorder {
+            recorder.reopen();
         }
         match self.parts.access.reload() {
             Ok(()) => tracing::info!("read the passwd and access files again"),
@@ -150,12 +156,18 @@ impl Parts {
         let pid_file = pid_file.map(PidFile::write).transpose()?;
         let metrics = Metrics::new(config.workers.get());
         let (usage_log, worker_logs) = open_usage_log(config, &metrics)?;
+        let (recorder, record_taps) = start_recorder(config, &listening, &metrics)?;
+        let outputs = WorkerOutputs {
+            logs: worker_logs,
+            record_taps,
+        };
         let store: Arc<dyn Engine> = Arc::clone(&engine) as _;
-        let workers = spawn_workers(config, listening, worker_logs, &metrics, &access, &store)?;
+        let workers = spawn_workers(config, listening, outputs, &metrics, &access, &store)?;
         Ok(Self {
             pid_file,
             workers,
             usage_log,
+            recorder,
             engine,
             access,
             metrics,
@@ -164,6 +176,17 @@ impl Parts {
 
     fn all_work(&self) -> bool {
         !self.workers.iter().any(WorkerHandle::has_ended)
+    }
+
+    fn toggle_recording(&self) {
+        if let Some(recorder) = &self.recorder {
+            recorder.toggle();
+        } else {
+            tracing::info!(
+                "there is nothing to record to: write \"RecordFile = FILE\" into section [server] of config in the home \
+                 directory, or start with --record FILE"
+            );
+        }
     }
 
     fn log_numbers(&self) {
@@ -178,6 +201,9 @@ impl Parts {
         let ends: Vec<_> = self.workers.into_iter().map(WorkerHandle::join).collect();
         if let Some(usage_log) = self.usage_log {
             usage_log.finish();
+        }
+        if let Some(recorder) = self.recorder {
+            recorder.finish();
         }
         tracing::info!("in all: {}", self.metrics.snapshot());
         // The workers' shares are gone, so this closes the store.
@@ -221,10 +247,29 @@ fn open_usage_log(
     Ok((Some(writer), worker_logs))
 }
 
+/// The recorder and each worker's end of it; nothing and no ends if no file is named.
+fn start_recorder(
+    config: &Config,
+    listening: &Listening,
+    metrics: &Metrics,
+) -> Result<(Option<Recorder>, Vec<RecordTap>), Error> {
+    let Some(record) = &config.record else {
+        return Ok((None, Vec::new()));
+    };
+    let (recorder, record_taps) = Recorder::start(record, &listening.addresses, metrics)?;
+    Ok((Some(recorder), record_taps))
+}
+
+/// Where workers write down what they do: one for each of them, or none.
+struct WorkerOutputs {
+    logs: Vec<UsageLog>,
+    record_taps: Vec<RecordTap>,
+}
+
 fn spawn_workers(
     config: &Config,
     listening: Listening,
-    worker_logs: Vec<UsageLog>,
+    outputs: WorkerOutputs,
     metrics: &Metrics,
     access: &Arc<AccessFiles>,
     engine: &Arc<dyn Engine>,
@@ -239,7 +284,8 @@ fn spawn_workers(
         );
     }
     let cores = cpus::allowed_cores();
-    let mut worker_logs = worker_logs.into_iter();
+    let mut logs = outputs.logs.into_iter();
+    let mut record_taps = outputs.record_taps.into_iter();
     let workers = listening.workers.into_iter().enumerate();
     workers
         .map(|(index, sockets)| {
@@ -251,7 +297,8 @@ fn spawn_workers(
                 access: Arc::clone(access),
                 engine: Arc::clone(engine),
                 metrics: metrics.worker(index),
-                usage_log: worker_logs.next(),
+                usage_log: logs.next(),
+                record_tap: record_taps.next(),
             })
         })
         .collect()

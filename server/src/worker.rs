@@ -19,6 +19,7 @@ use crate::datapath::{self, Datapath, Handler, Io, Received, ReplyPath, Serve, W
 use crate::error::Error;
 use crate::metrics::{Counter, WorkerMetrics};
 use crate::pending_replies::{PendingReplies, Waiting};
+use crate::recording::RecordTap;
 use crate::request::{self, Context, Handled, Outcome, Ports, Silence};
 use crate::socket::WorkerSockets;
 use crate::usage_log::{UsageEntry, UsageLog};
@@ -56,6 +57,8 @@ pub struct WorkerSetup {
     pub metrics: Arc<WorkerMetrics>,
     /// The usage log, if one is kept.
     pub usage_log: Option<UsageLog>,
+    /// The recording, if there may be one.
+    pub record_tap: Option<RecordTap>,
 }
 
 /// A running worker.
@@ -112,6 +115,7 @@ fn run(setup: WorkerSetup, waker: Waker, stop: Arc<AtomicBool>) -> Result<(), Er
     let ledger = Ledger {
         metrics: setup.metrics,
         usage_log: setup.usage_log,
+        record_tap: setup.record_tap,
         now: SystemTime::now(),
     };
     let worker = Worker::new(waker.clone(), setup.access, setup.engine, ledger);
@@ -274,8 +278,8 @@ impl Handler for Worker {
         datagram: Received<'_>,
         reply: &mut [u8; MAX_REPLY_BYTES],
     ) -> Option<usize> {
-        self.ledger.received(datagram.bytes.len());
         let path = datagram.path;
+        self.ledger.received(&path, datagram.bytes);
         let now = self.epoch_seconds();
         let context = Context {
             access: &self.snapshot,
@@ -388,18 +392,23 @@ fn answer_lookup(
     Some((waiting.path, length))
 }
 
-/// Where a worker writes down what it did: its counters and, if one is kept, the usage log.
+/// Where a worker writes down what it did: its counters and, if they are kept, the usage log and the recording.
 struct Ledger {
     metrics: Arc<WorkerMetrics>,
     usage_log: Option<UsageLog>,
+    record_tap: Option<RecordTap>,
     /// The wall clock at the beginning of this turn.
     now: SystemTime,
 }
 
 impl Ledger {
-    fn received(&self, bytes: usize) {
+    fn received(&mut self, path: &ReplyPath, datagram: &[u8]) {
         self.metrics.add(Counter::Datagrams, 1);
-        self.metrics.add(Counter::BytesReceived, bytes as u64);
+        let bytes = datagram.len() as u64;
+        self.metrics.add(Counter::BytesReceived, bytes);
+        if let Some(tap) = &mut self.record_tap {
+            tap.datagram(self.now, path, datagram);
+        }
     }
 
     fn kept_silent(&self, silence: Silence) {

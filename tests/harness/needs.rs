@@ -24,6 +24,10 @@ pub(crate) enum Need {
     SpamAssassin,
     /// `strace`, and leave to trace our own children.
     Strace,
+    /// `tcpdump`.
+    Tcpdump,
+    /// `tshark`, Wireshark without windows.
+    Tshark,
     /// An IPv6 loopback address.
     Ipv6,
     /// The rights of the superuser.
@@ -42,6 +46,8 @@ impl Need {
             Self::Gdbm => (imports_gdbm(), "python3-gdbm"),
             Self::SpamAssassin => (runs("spamassassin", &["--version"]), "spamassassin"),
             Self::Strace => (runs("strace", &["-o", "/dev/null", "true"]), "strace"),
+            Self::Tcpdump => (runs("tcpdump", &["--version"]), "tcpdump"),
+            Self::Tshark => (runs("tshark", &["--version"]), "tshark"),
             Self::Ipv6 => (std::net::UdpSocket::bind("[::1]:0").is_ok(), "IPv6"),
             Self::Root => (nix::unistd::geteuid().is_root(), "root"),
         };

@@ -40,6 +40,10 @@ keys! { ALL:
     ACCESS_FILE = "AccessFile", "--access-file", access_file;
     LOG_FILE = "LogFile", "--log-file", log_file;
     USAGE_LOG_FILE = "UsageLogFile", "--usage-log-file", usage_log_file;
+    RECORD_FILE = "RecordFile", "--record", record;
+    RECORD_SAMPLE = "RecordSample", "--record-sample", record_sample;
+    RECORD_MAX_BYTES = "RecordMaxBytes", "--record-max-bytes", record_max_bytes;
+    RECORD_ANONYMIZE = "RecordAnonymize", "--record-anonymize", record_anonymize;
     PID_FILE = "PidFile", "--pid-file", pid_file;
     FORWARD_CLIENT_HOMEDIR = "ForwardClientHomeDir", "--forward-client-homedir", forward_client_homedir;
 }

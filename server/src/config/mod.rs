@@ -56,6 +56,8 @@ pub struct Config {
     pub log_file: Option<PathBuf>,
     /// One line a request; none by default.
     pub usage_log_file: Option<PathBuf>,
+    /// What may be recorded; nothing by default.
+    pub record: Option<RecordConfig>,
     /// Holds the process id while a detached server runs; `None` if written empty.
     pub pid_file: Option<PathBuf>,
     /// Whether to log debugging details, and everything to stderr.
@@ -74,6 +76,22 @@ pub struct Config {
     pub store_cache_bytes: usize,
     /// What deserves a warning in the log, once there is one.
     pub warnings: Vec<String>,
+}
+
+/// How requests are recorded (`RecordFile` and its companions).
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordConfig {
+    /// The file.
+    pub file: PathBuf,
+    /// Whether recording is on from the start: it is if the command line named the file, and otherwise USR2 switches it
+    /// on.
+    pub starts_on: bool,
+    /// The share of sources that are recorded, above 0 and up to 1.
+    pub share: f64,
+    /// Bytes after which a new file is begun.
+    pub max_bytes: u64,
+    /// Whether pseudonyms replace sources and users.
+    pub anonymize: bool,
 }
 
 /// How workers talk to the kernel (`Io`).
@@ -185,6 +203,7 @@ mod tests {
         assert_eq!(config.access_file, Some(in_home("pyzord.access")));
         assert_eq!(config.pid_file, Some(in_home("pyzord.pid")));
         assert_eq!((config.log_file, config.usage_log_file), (None, None));
+        assert_eq!(config.record, None);
         assert_eq!((config.debug, config.nice), (false, 0));
         assert_eq!(config.workers, cpus::default_workers());
         assert_eq!(config.io, IoChoice::Auto);
@@ -219,6 +238,29 @@ mod tests {
     }
 
     #[test]
+    fn a_recording_starts_on_if_the_command_line_names_it() {
+        let file = "[server]\nRecordFile = r.pcap\nRecordSample = 0.5\nRecordMaxBytes = 8M\nRecordAnonymize = No\n";
+        let (home, in_file) = config(file, &[]);
+        let expected = RecordConfig {
+            file: home.path().join("r.pcap"),
+            starts_on: false,
+            share: 0.5,
+            max_bytes: 8 << 20,
+            anonymize: false,
+        };
+        assert_eq!(in_file.record, Some(expected));
+        let (home, typed) = config("", &["--record", "typed"]);
+        let expected = RecordConfig {
+            file: home.path().join("typed"),
+            starts_on: true,
+            share: 1.0,
+            max_bytes: 1 << 30,
+            anonymize: true,
+        };
+        assert_eq!(typed.record, Some(expected));
+    }
+
+    #[test]
     fn a_file_without_our_section_and_no_file_at_all_say_nothing() {
         let (home, other) = config("[client]\nTimeout = 5\nNonsense = 1\nPort = x\n", &[]);
         assert!(other.warnings.is_empty());
@@ -233,7 +275,8 @@ mod tests {
     #[test]
     fn every_problem_is_reported_at_once() {
         let file = "[server]\nPort = abc\nCleanupAge: -1\nnonsense\nlistenaddress = 1.2.3.4:5\nWorkers = %(x)s\n\
-                    Engine = dbm\nHotSetMemory = 5 MB\nForwardClientHomeDir = /x\n";
+                    Engine = dbm\nHotSetMemory = 5 MB\nForwardClientHomeDir = /x\nRecordSample = 2\n\
+                    RecordMaxBytes = 9\nRecordAnonymize = maybe\n";
         let (_home, loaded) = load(
             file,
             &["--nice", "99", "--io", "epoll", "--durability", "never"],
@@ -250,6 +293,9 @@ mod tests {
              HOME/config:8: HotSetMemory = 5 MB: expected a memory size of at least 1M, such as 512M or 4G\n\
              HOME/config:9: ForwardClientHomeDir = /x: expected nothing: this server does not forward yet; remove it \
              to start without\n\
+             HOME/config:10: RecordSample = 2: expected a share above 0 and up to 1, such as 0.1\n\
+             HOME/config:11: RecordMaxBytes = 9: expected a file size of at least 1M, such as 512M or 4G\n\
+             HOME/config:12: RecordAnonymize = maybe: expected one of yes, no, true, false, on, off, 1, 0\n\
              --nice 99: expected a nice level from -20 to 19\n\
              --io epoll: expected one of auto, uring, mmsg\n\
              --durability never: expected one of group, relaxed"

@@ -8,13 +8,19 @@ use pyzor_storage::redb_engine::RedbOptions;
 use super::configparser::{self, ConfigFile};
 use super::keys::{self, Key};
 use super::values::{self, Parsed};
-use super::{Config, IoChoice, Origin, Problem, Problems, home, store_choice};
+use super::{Config, IoChoice, Origin, Problem, Problems, RecordConfig, home, store_choice};
 use crate::cpus;
 use crate::error::Error;
 use crate::flags::Flags;
 
 /// The section of the file that is ours; a client has its own in the same file.
 const SECTION: &str = "server";
+
+/// The share of sources that are recorded when nothing else is asked for.
+const EVERY_SOURCE: f64 = 1.0;
+
+/// Bytes after which a new recording is begun when nothing else is asked for.
+const DEFAULT_RECORD_BYTES: u64 = 1 << 30;
 
 /// Both sources, and what was found wrong with them so far.
 pub(super) struct Settings<'a> {
@@ -82,6 +88,7 @@ impl<'a> Settings<'a> {
             access_file: self.path(&keys::ACCESS_FILE, Some("pyzord.access")),
             log_file: self.path(&keys::LOG_FILE, None),
             usage_log_file: self.path(&keys::USAGE_LOG_FILE, None),
+            record: self.record(),
             pid_file: self.path(&keys::PID_FILE, Some("pyzord.pid")),
             debug: self.flags.debug,
             nice: self.value(&keys::NICE, 0, values::nice),
@@ -151,6 +158,23 @@ impl<'a> Settings<'a> {
             .or(default)
             .filter(|name| !name.is_empty())
             .map(|name| self.home.join(home::expand_user(name)))
+    }
+
+    fn record(&mut self) -> Option<RecordConfig> {
+        let share = self.value(&keys::RECORD_SAMPLE, EVERY_SOURCE, values::share);
+        let max_bytes = self.value(
+            &keys::RECORD_MAX_BYTES,
+            DEFAULT_RECORD_BYTES,
+            values::record_bytes,
+        );
+        let anonymize = self.value(&keys::RECORD_ANONYMIZE, true, values::boolean);
+        Some(RecordConfig {
+            file: self.path(&keys::RECORD_FILE, None)?,
+            starts_on: (keys::RECORD_FILE.typed)(self.flags).is_some(),
+            share,
+            max_bytes,
+            anonymize,
+        })
     }
 
     fn store(&mut self) -> PathBuf {

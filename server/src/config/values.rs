@@ -78,6 +78,41 @@ pub(super) fn durability(text: &str) -> Parsed<Durability> {
     )
 }
 
+/// The smallest recording that may be asked for, in bytes: several times the largest packet.
+const MIN_RECORD_BYTES: u64 = 1 << 20;
+
+/// Bytes of one recording.
+pub(super) fn record_bytes(text: &str) -> Parsed<u64> {
+    memory_bytes(text)
+        .filter(|&bytes| bytes >= MIN_RECORD_BYTES)
+        .ok_or_else(|| "a file size of at least 1M, such as 512M or 4G".to_owned())
+}
+
+/// A share of something, as a fraction.
+pub(super) fn share(text: &str) -> Parsed<f64> {
+    let number = text.trim().parse::<f64>().ok();
+    number
+        .filter(|&share| share > 0.0 && share <= 1.0)
+        .ok_or_else(|| "a share above 0 and up to 1, such as 0.1".to_owned())
+}
+
+/// A yes or no, in Python's words.
+pub(super) fn boolean(text: &str) -> Parsed<bool> {
+    word(
+        text,
+        &[
+            ("yes", true),
+            ("no", false),
+            ("true", true),
+            ("false", false),
+            ("on", true),
+            ("off", false),
+            ("1", true),
+            ("0", false),
+        ],
+    )
+}
+
 /// A memory size: bytes, or with K, M or G a multiple of 1024 bytes.
 pub(super) fn memory(text: &str) -> Parsed<usize> {
     memory_bytes(text)
@@ -232,6 +267,25 @@ mod tests {
         for text in ["", "M", "1K", "-5M", "1T", "1.5G", "99999999999G"] {
             assert!(memory(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn recordings_have_sizes_and_shares() {
+        assert_eq!(record_bytes("1M"), Ok(1 << 20));
+        assert_eq!(record_bytes("2G"), Ok(2 << 30));
+        assert!(
+            ["", "1K", "-1M"]
+                .map(record_bytes)
+                .iter()
+                .all(Result::is_err)
+        );
+        assert_eq!(share("0.25"), Ok(0.25));
+        assert_eq!(share("1"), Ok(1.0));
+        for text in ["", "0", "1.1", "-0.1", "nan", "inf", "10%"] {
+            assert!(share(text).is_err(), "{text}");
+        }
+        assert_eq!((boolean("Yes"), boolean("0")), (Ok(true), Ok(false)));
+        assert!(boolean("maybe").is_err());
     }
 
     #[test]

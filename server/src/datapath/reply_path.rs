@@ -79,7 +79,7 @@ impl ReplyPath {
     }
 
     /// The address the reply has to leave from, where the socket has more than one.
-    pub(super) fn local(&self) -> Option<IpAddr> {
+    pub(crate) fn local(&self) -> Option<IpAddr> {
         match self.ends {
             Ends::V4 { local, .. } => (!local.is_unspecified()).then_some(local.into()),
             Ends::V6 { local, .. } => (!local.is_unspecified()).then_some(local.into()),
