@@ -40,27 +40,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 pub use tap::RecordTap;
 
 use crate::config::RecordConfig;
 use crate::error::Error;
-use crate::metrics::Metrics;
+use crate::metrics::{Counter, Metrics};
 use order::Queues;
 use pseudonyms::HashKey;
 use tap::Sample;
 use writer::Writer;
 
-/// How long the end of the process waits for a disk to take what was recorded.
-const FINISH_AT_MOST: Duration = Duration::from_secs(2);
+/// How long the end of the process waits for a disk that takes nothing of what was recorded.
+const NO_PROGRESS_AT_MOST: Duration = Duration::from_secs(2);
 
 /// The thread that records, whether it is switched on or off.
 pub struct Recorder {
     orders: Arc<Orders>,
     thread: JoinHandle<()>,
-    /// Disconnected when the thread has ended.
+    /// Disconnected when the thread has ended; nothing is ever sent.
     ended: Receiver<()>,
+    metrics: Metrics,
 }
 
 /// What the thread is asked to do besides recording.
@@ -104,7 +105,8 @@ impl Recorder {
             writer.switch_on()?;
             orders.is_wanted.store(true, Ordering::Release);
         }
-        Ok((Self::run(writer, orders)?, taps))
+        let recorder = Self::run(writer, orders, metrics.clone())?;
+        Ok((recorder, taps))
     }
 
     /// Switches recording on, or off.
@@ -119,17 +121,24 @@ impl Recorder {
         self.order(&self.orders.reopen);
     }
 
-    /// Writes what the workers have queued, and ends. A disk that blocks is not waited for.
+    /// Writes what the workers have queued, and ends. A slow disk is waited for, and one that blocks is not.
     pub fn finish(self) {
         self.order(&self.orders.finish);
-        // Nothing is ever sent: this ends when the thread does, or in time.
-        let _ = self.ended.recv_timeout(FINISH_AT_MOST);
-        if !self.thread.is_finished() {
-            tracing::warn!("the recording lacks its end: the disk does not take it");
+        let mut recorded = self.recorded();
+        while let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(NO_PROGRESS_AT_MOST) {
+            let recorded_before = std::mem::replace(&mut recorded, self.recorded());
+            if recorded == recorded_before {
+                tracing::warn!("the recording lacks its end: the disk does not take it");
+                return;
+            }
         }
     }
 
-    fn run(writer: Writer, orders: Arc<Orders>) -> Result<Self, Error> {
+    fn recorded(&self) -> u64 {
+        self.metrics.snapshot().counter(Counter::Recorded)
+    }
+
+    fn run(writer: Writer, orders: Arc<Orders>, metrics: Metrics) -> Result<Self, Error> {
         let (end, ended) = bounded(1);
         let thread = std::thread::Builder::new()
             .name("record".to_owned())
@@ -142,6 +151,7 @@ impl Recorder {
             orders,
             thread,
             ended,
+            metrics,
         })
     }
 

@@ -31,10 +31,15 @@ impl Horizon {
     };
 
     /// What no worker can add something earlier to any more.
-    pub(super) fn at(now: SystemTime) -> Self {
+    pub(super) fn settled(now: SystemTime) -> Self {
+        Self::received_by(now.checked_sub(SETTLE_AFTER).unwrap_or(now))
+    }
+
+    /// What came before this time, as far as it is queued.
+    pub(super) fn received_by(time: SystemTime) -> Self {
         Self {
-            settled_ns: epoch_ns(now.checked_sub(SETTLE_AFTER).unwrap_or(now)),
-            leapt_ns: epoch_ns(now.checked_add(CLOCK_LEAP).unwrap_or(now)),
+            settled_ns: epoch_ns(time),
+            leapt_ns: epoch_ns(time.checked_add(CLOCK_LEAP).unwrap_or(time)),
         }
     }
 
@@ -176,11 +181,14 @@ mod tests {
         }
         push(&mut ends[1], NOW_NS + 3_600_000 * MS);
         assert_eq!(
-            taken(&mut queues, Horizon::at(now)),
+            taken(&mut queues, Horizon::settled(now)),
             [NOW_NS - 30 * MS, NOW_NS + 3_600_000 * MS]
         );
         let later = now + Duration::from_millis(10);
-        assert_eq!(taken(&mut queues, Horizon::at(later)), [NOW_NS - 10 * MS]);
+        assert_eq!(
+            taken(&mut queues, Horizon::settled(later)),
+            [NOW_NS - 10 * MS]
+        );
     }
 
     #[test]

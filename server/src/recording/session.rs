@@ -78,15 +78,13 @@ impl Session {
         written
     }
 
-    /// Goes on in a new file if somebody moved this one away.
-    pub(super) fn reopen(&mut self) -> Result<(), Error> {
-        if self.file.was_moved() {
-            self.next_file()?;
-        }
-        Ok(())
+    /// Whether somebody moved the file away.
+    pub(super) fn was_moved(&self) -> bool {
+        self.file.was_moved()
     }
 
-    fn next_file(&mut self) -> Result<(), Error> {
+    /// Goes on in a new file.
+    pub(super) fn next_file(&mut self) -> Result<(), Error> {
         self.write()?;
         self.file = RecordingFile::begin(&self.config.file, self.config.max_bytes)?;
         let file = self.config.file.display();

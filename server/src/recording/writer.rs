@@ -130,7 +130,14 @@ impl Writer {
         if self.is_paused {
             self.orders.is_wanted.store(true, Ordering::Release);
         }
-        if let Some(Err(error)) = self.session.as_mut().map(Session::reopen) {
+        if !self.session.as_ref().is_some_and(Session::was_moved) {
+            return;
+        }
+        // What came before the order belongs to the old file.
+        let written = self.write_queued(Horizon::received_by(SystemTime::now()));
+        let reopened =
+            written.and_then(|()| self.session.as_mut().map_or(Ok(()), Session::next_file));
+        if let Err(error) = reopened {
             self.pause(&error);
         }
     }
@@ -152,7 +159,7 @@ impl Writer {
     }
 
     fn write_settled(&mut self) {
-        let written = self.write_queued(Horizon::at(SystemTime::now()));
+        let written = self.write_queued(Horizon::settled(SystemTime::now()));
         let written =
             written.and_then(|()| self.session.as_mut().map_or(Ok(()), Session::write_if_due));
         if let Err(error) = written {
