@@ -266,7 +266,7 @@ impl Window {
         self.length += length;
         let used = self.advance_clock()?;
         let interval = IntervalResult {
-            server_cpu_ns_per_request: used.map(|used| cpu_ns(used.total, tally.answered())),
+            server_cpu_ns_per_request: used.map(|used| used.ns_each(tally.answered())),
             ..tally.interval(length, self.keeps_histograms)
         };
         self.progress.interval(&interval);
@@ -334,16 +334,9 @@ impl Measured {
         let (pid, used) = pid.zip(self.server)?;
         Some(ServerResult {
             pid,
-            cpu_ns_per_request: cpu_ns(used.total, self.tally.answered()),
+            cpu_ns_per_request: used.ns_each(self.tally.answered()),
             cores: used.total.as_secs_f64() / self.window.as_secs_f64(),
             user_share: used.user_share,
         })
     }
-}
-
-/// CPU time of the server for each answer.
-#[expect(clippy::cast_precision_loss, reason = "no run answers 2^52 requests")]
-fn cpu_ns(used: Duration, answered: u64) -> f64 {
-    const NS_PER_S: f64 = 1e9;
-    used.as_secs_f64() * NS_PER_S / answered as f64
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
@@ -15,6 +15,20 @@ pub(crate) fn pin(core: usize) -> io::Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core)?;
     Ok(sched_setaffinity(Pid::from_raw(0), &cores)?)
+}
+
+/// Leaves `cores` to others: this thread, and those it starts from now on, run elsewhere, if there is any other core.
+pub(crate) fn avoid(cores: impl Iterator<Item = usize>) -> io::Result<()> {
+    let own = Pid::from_raw(0);
+    let mut allowed = sched_getaffinity(own)?;
+    for core in cores {
+        allowed.unset(core)?;
+    }
+    let is_left = (0..CpuSet::count()).any(|core| allowed.is_set(core) == Ok(true));
+    if is_left {
+        sched_setaffinity(own, &allowed)?;
+    }
+    Ok(())
 }
 
 /// The CPU time of one process: all its threads, also those that have ended, in user and in system mode.
@@ -81,6 +95,18 @@ impl CpuReading {
             total: self.total.saturating_sub(earlier.total),
             user_share: share(user, user + system),
         }
+    }
+}
+
+impl CpuUse {
+    /// In nanoseconds for each of `count`; 0 if there are none.
+    #[expect(clippy::cast_precision_loss, reason = "no run answers 2^52 requests")]
+    pub(crate) fn ns_each(self, count: u64) -> f64 {
+        const NS_PER_S: f64 = 1e9;
+        if count == 0 {
+            return 0.0;
+        }
+        self.total.as_secs_f64() * NS_PER_S / count as f64
     }
 }
 

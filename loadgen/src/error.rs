@@ -1,7 +1,7 @@
 //! Why a command ends with a non-zero status.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// What requests can be read from.
@@ -82,6 +82,24 @@ pub(crate) enum Error {
     WrongResult(PathBuf, String),
     #[error("{0}")]
     Pairs(String),
+    #[error("{0}")]
+    Steps(String),
+    #[error("cannot send to {0}: {1}")]
+    Send(SocketAddr, #[source] io::Error),
+    #[error("cannot send from {} to {target}: {source}", source_address(*.address))]
+    Source {
+        address: Option<IpAddr>,
+        target: SocketAddr,
+        source: io::Error,
+    },
+    #[error("--sources must be addresses like the target's, {0}: IPv4 or IPv6")]
+    SourceFamily(SocketAddr),
+    #[error("{0}, line {1}: expected `host : port : user : salt,key`")]
+    AccountsLine(PathBuf, usize),
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+fn source_address(address: Option<IpAddr>) -> String {
+    address.map_or("this machine".to_owned(), |address| address.to_string())
 }

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use pyzor_protocol::DEFAULT_PORT;
 
 use crate::in_flight::MAX_SLOTS;
+use crate::load_flags::{RampFlags, ReplayFlags};
 use crate::report::Outputs;
 use crate::trace::TraceOptions;
 
@@ -38,6 +39,10 @@ pub(crate) enum Command {
     Echo(EchoFlags),
     /// Keep a number of requests outstanding and measure the answers
     Blast(Box<BlastFlags>),
+    /// Send a trace at its own times or at a rate, whatever is answered, and measure the answers
+    Replay(Box<ReplayFlags>),
+    /// Send at one rate after another and measure the answers at each
+    Ramp(Box<RampFlags>),
     /// Say what is in a trace: rates, operations, digests, sources
     Inspect(InspectFlags),
     /// Print what the pairs of runs say in a folder that ops/bench.sh wrote, as a Markdown table: medians and their confidence
@@ -192,7 +197,7 @@ impl BlastFlags {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     number_within(text, 0.0, MAX_SECONDS).map(Duration::from_secs_f64)
 }
 
@@ -206,7 +211,7 @@ pub(crate) fn interval_of(window: Duration) -> Duration {
         .max(window / MAX_INTERVALS)
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     number_within(text, SHORTEST_INTERVAL_S, MAX_SECONDS).map(Duration::from_secs_f64)
 }
 

@@ -12,6 +12,14 @@
 //!   - `in_flight`: which request a reply belongs to;
 //!   - `tally` and `latency`: what is counted while the window is open;
 //!   - `losses`: what went wrong with datagrams.
+//! - `replay`: a trace sent again, by the open loop, which goes through
+//!   - `load_flags`: what was typed after the commands of the open loop;
+//!   - `playlist`: the requests, once or again and again;
+//!   - `schedule`: when each is to be sent;
+//!   - `sources`: from which socket, as far as there are `descriptors`;
+//!   - `rewrite`: what makes old requests acceptable, with the keys of `accounts`;
+//!   - `open_loop`: sends and receives.
+//! - `ramp`: a staircase of rates, by `trials` of the same loop.
 //! - `result`: what was measured, as it stands in files, with the `environment` it was measured in.
 //! - `report`: what a run says of itself, while it runs and at its end.
 //! - `inspect`: what is in a trace.
@@ -20,9 +28,11 @@
 //! - `socket`: many datagrams a system call; the only file with `unsafe` code.
 //! - `cpu`, `signals`, `error`: cores and CPU time; TERM and INT; why a command fails.
 
+mod accounts;
 mod blast;
 mod closed_loop;
 mod cpu;
+mod descriptors;
 mod echo;
 mod environment;
 mod error;
@@ -30,19 +40,28 @@ mod flags;
 mod in_flight;
 mod inspect;
 mod latency;
+mod load_flags;
 mod losses;
 mod median;
 mod mix;
+mod open_loop;
 mod pairs;
+mod playlist;
 mod preload;
+mod ramp;
+mod replay;
 mod reply;
 mod report;
 mod request;
 mod result;
+mod rewrite;
+mod schedule;
 mod signals;
 mod socket;
+mod sources;
 mod tally;
 mod trace;
+mod trials;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -74,6 +93,8 @@ fn execute(command: &Command) -> Result<Verdict, Error> {
             refuse_contradictions(flags);
             blast::run(flags)
         }
+        Command::Replay(flags) => replay::run(flags),
+        Command::Ramp(flags) => ramp::run(flags).map(|()| Verdict::Met),
         Command::Inspect(flags) => inspect::run(flags).map(|()| Verdict::Met),
         Command::Pairs(flags) => pairs::run(flags).map(|()| Verdict::Met),
     }

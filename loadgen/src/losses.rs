@@ -40,6 +40,21 @@ impl Losses {
         }
     }
 
+    /// Both together.
+    pub(crate) fn plus(self, other: &Self) -> Self {
+        Self {
+            lost: self.lost + other.lost,
+            late: self.late + other.late,
+            duplicate: self.duplicate + other.duplicate,
+            stray: self.stray + other.stray,
+            refused: self.refused + other.refused,
+            unsent: self.unsent + other.unsent,
+            own_socket: self.own_socket + other.own_socket,
+            server_kernel: self.server_kernel.or(other.server_kernel),
+            unknown: self.unknown + other.unknown,
+        }
+    }
+
     /// With what the server's kernel dropped, and what remains unknown then. A drop that was no request of ours, or was
     /// counted outside of the window, takes nothing away that is not there.
     pub(crate) fn attributed(self, server_kernel: Option<u64>) -> Self {

@@ -32,6 +32,13 @@ impl Thread {
         (number >= Self::FIRST.0).then_some(Self(number))
     }
 
+    /// As it stands in a request.
+    pub(crate) fn digits(self) -> [u8; Self::DIGITS] {
+        let mut digits = [0; Self::DIGITS];
+        self.write(&mut digits);
+        digits
+    }
+
     fn write(self, digits: &mut [u8]) {
         let mut rest = self.0;
         for digit in digits.iter_mut().rev() {

@@ -168,6 +168,11 @@ impl<'d> Request<'d> {
         self.fields.has_code && self.fields.op.is_none()
     }
 
+    /// What `Sig` has to be when the request is sent with `key` and its `Time` says `time`, in seconds since the epoch.
+    pub fn signature(&self, time: u64, key: &AccountKey) -> [u8; Digest::HEX_DIGITS] {
+        self.signed.sign(time, key)
+    }
+
     /// Whether the request was signed with `key` at about `now`, in seconds since the epoch.
     ///
     /// # Errors

@@ -1,0 +1,211 @@
+//! Makes ready what is to be sent, ahead of its time and on a thread of its own, so that no file, no signature and no new socket
+//! delays a request.
+//!
+//! Requests go to their sender in chunks through a bounded channel, in the order of their times. All requests of one
+//! socket go to one sender, so feed and sender count them alike, and the `Thread`s follow from the count.
+
+use std::net::UdpSocket;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pyzor_protocol::Operation;
+
+use super::Plan;
+use super::clock::nanoseconds;
+use super::outstanding::Outstanding;
+use crate::error::Error;
+use crate::playlist::Playlist;
+use crate::schedule::Schedule;
+use crate::socket;
+use crate::sources::{Place, Sources};
+
+/// Chunks that are ready for one sender, at most.
+pub(super) const MAX_CHUNKS: usize = 256;
+/// A chunk is handed over when it has so many requests,
+const CHUNK_REQUESTS: usize = 256;
+/// or so many bytes. Only its last request can make it longer.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Requests of one sender, ready to be sent.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    pub(super) requests: Vec<Prepared>,
+    /// The datagrams, one after the other.
+    pub(super) bytes: Vec<u8>,
+    /// Sockets that the requests need and earlier chunks did not, in the order of their numbers.
+    pub(super) opened: Vec<UdpSocket>,
+}
+
+/// A request that is ready.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prepared {
+    /// When to send it, since the start.
+    pub(super) intended_ns: u64,
+    /// The sender's number of its socket.
+    pub(super) socket: u32,
+    /// Where its datagram begins, and how long it is.
+    pub(super) start: u32,
+    pub(super) length: u32,
+    pub(super) operation: Option<Operation>,
+    /// Whether it carries the `Thread` of its number.
+    pub(super) is_marked: bool,
+}
+
+/// What one run sends.
+pub(super) struct Feed<'r> {
+    plan: &'r Plan,
+    playlist: &'r mut Playlist,
+    schedule: Schedule,
+    sources: Sources,
+    /// How many marked requests each socket was given.
+    marked: Vec<u64>,
+    chunks: Vec<Chunk>,
+    senders: Vec<SyncSender<Chunk>>,
+    /// Told once, when the senders have all they need to begin.
+    ready: Option<SyncSender<()>>,
+}
+
+/// What a feed did.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fed {
+    pub(super) sockets: u32,
+    /// Different source addresses.
+    pub(super) addresses: u32,
+    /// The end of the trace came before the end of the time.
+    pub(super) is_exhausted: bool,
+}
+
+/// Nobody wants any more requests.
+struct Abandoned;
+
+impl<'r> Feed<'r> {
+    pub(super) fn new(
+        plan: &'r Plan,
+        playlist: &'r mut Playlist,
+        senders: Vec<SyncSender<Chunk>>,
+        ready: SyncSender<()>,
+    ) -> Self {
+        Self {
+            plan,
+            playlist,
+            schedule: Schedule::new(plan.pace, plan.seed),
+            sources: Sources::new(plan.max_sockets, plan.prefix),
+            marked: Vec::new(),
+            chunks: senders.iter().map(|_| Chunk::default()).collect(),
+            senders,
+            ready: Some(ready),
+        }
+    }
+
+    /// Prepares requests until the trace, the time or the interest in them ends.
+    pub(super) fn run(mut self) -> Result<Fed, Error> {
+        let started = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let mut is_exhausted = true;
+        while let Some(event) = self.playlist.next()? {
+            if event.begins_round {
+                self.schedule.next_round();
+            }
+            let intended = self.schedule.next(event.event.at);
+            if self.plan.length().is_some_and(|length| intended >= length) {
+                is_exhausted = false;
+                break;
+            }
+            let (sender, socket) = self.place(event.event.source)?;
+            let time = started.saturating_add(intended).as_secs();
+            self.prepare(sender, socket, &event.event.datagram, intended, time);
+            if self.chunks[sender].is_full() && self.hand_over(sender).is_err() {
+                break;
+            }
+        }
+        for sender in 0..self.senders.len() {
+            let _ = self.hand_over(sender);
+        }
+        self.tell_ready();
+        Ok(Fed {
+            sockets: self.sources.sockets(),
+            addresses: self.sources.addresses(),
+            is_exhausted,
+        })
+    }
+
+    /// The sender of `source`, and the number of its socket over all senders.
+    fn place(&mut self, source: crate::trace::Source) -> Result<(usize, u32), Error> {
+        let socket = match self.sources.place(source) {
+            Place::Socket(socket) => socket,
+            Place::NewSocket(socket, address) => {
+                let opened = socket::connect_from(address, self.plan.target).map_err(|source| {
+                    Error::Source {
+                        address,
+                        target: self.plan.target,
+                        source,
+                    }
+                })?;
+                socket::note_arrivals(&opened)?;
+                self.marked.push(0);
+                let sender = socket as usize % self.senders.len();
+                self.chunks[sender].opened.push(opened);
+                socket
+            }
+        };
+        Ok((socket as usize % self.senders.len(), socket))
+    }
+
+    fn prepare(&mut self, sender: usize, socket: u32, datagram: &[u8], at: Duration, time: u64) {
+        let chunk = &mut self.chunks[sender];
+        let number = &mut self.marked[socket as usize];
+        let thread = Outstanding::<()>::thread(*number);
+        let start = chunk.bytes.len();
+        let rewriter = self.playlist.rewriter();
+        let rewritten = rewriter.append(&mut chunk.bytes, datagram, thread, time);
+        *number += u64::from(rewritten.is_marked);
+        chunk.requests.push(Prepared {
+            intended_ns: nanoseconds(at),
+            socket: socket / as_u32(self.senders.len()),
+            start: as_u32(start),
+            length: as_u32(chunk.bytes.len() - start),
+            operation: rewritten.operation,
+            is_marked: rewritten.is_marked,
+        });
+    }
+
+    /// Waits until the sender has room, which it can only have once all were told to begin.
+    fn hand_over(&mut self, sender: usize) -> Result<(), Abandoned> {
+        let chunk = std::mem::take(&mut self.chunks[sender]);
+        match self.senders[sender].try_send(chunk) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(chunk)) => {
+                self.tell_ready();
+                // What others have to send must not wait here with it.
+                for (sender, chunk) in self.senders.iter().zip(&mut self.chunks) {
+                    if !chunk.requests.is_empty() {
+                        sender.send(std::mem::take(chunk)).map_err(|_| Abandoned)?;
+                    }
+                }
+                self.senders[sender].send(chunk).map_err(|_| Abandoned)
+            }
+            Err(TrySendError::Disconnected(_)) => Err(Abandoned),
+        }
+    }
+
+    fn tell_ready(&mut self) {
+        if let Some(ready) = self.ready.take() {
+            let _ = ready.try_send(());
+        }
+    }
+}
+
+impl Chunk {
+    fn is_full(&self) -> bool {
+        self.requests.len() >= CHUNK_REQUESTS || self.bytes.len() >= CHUNK_BYTES
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "lengths within a chunk and numbers of senders are far below 2^32"
+)]
+fn as_u32(number: usize) -> u32 {
+    number as u32
+}

@@ -1,0 +1,261 @@
+//! The open loop: requests are sent when their time has come, whether or not earlier ones were answered, so that a server
+//! that stalls cannot slow down those who ask it.
+//!
+//! | file | job |
+//! | --- | --- |
+//! | `feed` | makes requests ready ahead of their time, on a thread of its own |
+//! | `sender` | sends and receives: one thread, or one a core |
+//! | `outstanding` | which request a reply belongs to |
+//! | `clock` | one clock for what is sent and what the kernel has received |
+//! | `server_drops` | what the server's kernel had no room for |
+//! | `collect` | what the senders counted, put together |
+//!
+//! Here the threads are started, watched and ended.
+
+mod clock;
+mod collect;
+mod feed;
+mod outstanding;
+mod sender;
+mod server_drops;
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::cpu;
+use crate::error::Error;
+use crate::latency::Latencies;
+use crate::playlist::Playlist;
+use crate::report::progress::Progress;
+use crate::schedule::Pace;
+use crate::signals::StopSignal;
+use crate::sources::Prefix;
+use crate::tally::Tally;
+use collect::Collector;
+pub(crate) use collect::Measured;
+use feed::{Fed, Feed, MAX_CHUNKS};
+use sender::{Channels, Ended, Sender, Shared};
+
+/// From the moment when everything is ready to the first request: senders wake up, and the kernel begins to note arrivals.
+const HEAD_START: Duration = Duration::from_millis(20);
+/// How often the stop signal, the server's clock and a silent target are looked at, at least.
+const WATCH_EVERY: Duration = Duration::from_millis(20);
+/// Parts that wait to be put together: some seconds of them.
+const MAX_PARTS: usize = 64;
+/// A target that refuses and never answered is given up after this time,
+const REFUSED_PATIENCE: Duration = Duration::from_millis(500);
+/// and one that is silent after this one, or when a reply's time is over twice.
+const SILENT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) target: SocketAddr,
+    pub(crate) pace: Pace,
+    /// Decides the times of a Poisson process.
+    pub(crate) seed: u64,
+    /// What is due before does not count.
+    pub(crate) warmup: Duration,
+    /// How long to send after the warm-up; without it, until the trace ends.
+    pub(crate) duration: Option<Duration>,
+    /// A request without a reply for so long is lost.
+    pub(crate) timeout: Duration,
+    /// The length of the timeline's parts.
+    pub(crate) interval: Duration,
+    /// Whether the timeline's parts keep theirs.
+    pub(crate) keeps_histograms: bool,
+    pub(crate) max_sockets: u32,
+    /// Where sources send from.
+    pub(crate) prefix: Option<Prefix>,
+    /// The core of each sender; `None` leaves it to the kernel. At least one.
+    pub(crate) cores: Vec<Option<usize>>,
+    pub(crate) server_pid: Option<u32>,
+}
+
+impl Plan {
+    /// From the start to the end of sending, unless the trace ends before.
+    fn length(&self) -> Option<Duration> {
+        Some(self.warmup + self.duration?)
+    }
+}
+
+/// What one sender counted in a part of the window.
+#[derive(Debug)]
+struct Part {
+    /// The sender's number.
+    sender: usize,
+    /// Its place in the window.
+    number: u32,
+    tally: Tally,
+    /// From the intended to the actual time of sending.
+    lag: Latencies,
+    bytes_sent: u64,
+    bytes_received: u64,
+    length_ns: u64,
+    /// The sender has ended.
+    is_last: bool,
+}
+
+impl Part {
+    fn new(sender: usize, number: u32) -> Self {
+        Self {
+            sender,
+            number,
+            tally: Tally::new(),
+            lag: Latencies::new(),
+            bytes_sent: 0,
+            bytes_received: 0,
+            length_ns: 0,
+            is_last: false,
+        }
+    }
+
+    fn clear(&mut self) {
+        self.tally.clear();
+        self.lag.clear();
+        (self.bytes_sent, self.bytes_received, self.length_ns) = (0, 0, 0);
+    }
+}
+
+/// Sends what `playlist` says, until the end of the time, the playlist, or the user's patience.
+pub(crate) fn run(
+    plan: &Plan,
+    playlist: &mut Playlist,
+    stop: &StopSignal,
+    progress: &mut Progress,
+) -> Result<Measured, Error> {
+    // The senders' cores are theirs alone, as far as it depends on this process.
+    cpu::avoid(plan.cores.iter().flatten().copied())?;
+    let mut collector = Collector::new(plan, progress)?;
+    let shared = Shared::default();
+    let (ready, is_ready) = mpsc::sync_channel(1);
+    let (part_sender, parts) = mpsc::sync_channel(MAX_PARTS);
+    thread::scope(|scope| {
+        let mut chunk_senders = Vec::new();
+        let mut senders = Vec::new();
+        for (number, &core) in plan.cores.iter().enumerate() {
+            let (chunk_sender, chunks) = mpsc::sync_channel(MAX_CHUNKS);
+            let (spare_sender, spares) = mpsc::sync_channel(MAX_PARTS);
+            let (start, is_started) = mpsc::sync_channel(1);
+            let channels = Channels {
+                number,
+                chunks,
+                parts: part_sender.clone(),
+                spares,
+            };
+            let shared = &shared;
+            let run = move || send(plan, core, shared, channels, &is_started);
+            chunk_senders.push(chunk_sender);
+            collector.spares.push(spare_sender);
+            senders.push((start, scope.spawn(run)));
+        }
+        drop(part_sender);
+        let feed = Feed::new(plan, playlist, chunk_senders, ready);
+        let feed = scope.spawn(|| feed.run());
+        let watched = begin(&is_ready, &mut senders).map(|start| {
+            collector.begin(start);
+            watch(plan, &shared, stop, &parts, &mut collector)
+        });
+        shared.stop.store(true, Ordering::Relaxed);
+        let senders: Vec<_> = senders.into_iter().map(|(_, sender)| sender).collect();
+        // Nobody may wait for a place in a channel that is no longer read.
+        drop(parts);
+        let ended: Result<Vec<Ended>, Error> = senders.into_iter().map(join).collect();
+        let sent = join(feed)?;
+        watched.transpose()?;
+        let ended = ended?;
+        if !shared.has_answer.load(Ordering::Relaxed) {
+            return Err(nobody(plan, &shared, collector.elapsed()));
+        }
+        collector.finish(&ended, sent)
+    })
+}
+
+type Senders<'scope> = Vec<(
+    SyncSender<Instant>,
+    ScopedJoinHandle<'scope, Result<Ended, Error>>,
+)>;
+
+/// Starts all senders at one moment, when there is something to send; `None` if there will never be.
+fn begin(is_ready: &Receiver<()>, senders: &mut Senders<'_>) -> Option<Instant> {
+    is_ready.recv().ok()?;
+    let start = Instant::now() + HEAD_START;
+    for (sender, _) in senders {
+        let _ = sender.send(start);
+    }
+    Some(start)
+}
+
+/// One sender's thread.
+fn send(
+    plan: &Plan,
+    core: Option<usize>,
+    shared: &Shared,
+    channels: Channels,
+    is_started: &Receiver<Instant>,
+) -> Result<Ended, Error> {
+    if let Some(core) = core {
+        cpu::pin(core).map_err(|source| Error::Pin(core, source))?;
+    }
+    let sender = Sender::new(plan, shared, channels)?;
+    match is_started.recv() {
+        Ok(start) => sender
+            .run(start)
+            .map_err(|source| Error::Send(plan.target, source)),
+        Err(_) => Ok(Ended::default()),
+    }
+}
+
+/// Puts the senders' parts together until all have ended.
+fn watch(
+    plan: &Plan,
+    shared: &Shared,
+    stop: &StopSignal,
+    parts: &Receiver<Part>,
+    collector: &mut Collector<'_>,
+) -> Result<(), Error> {
+    loop {
+        match parts.recv_timeout(WATCH_EVERY) {
+            Ok(part) => collector.take(part)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+        collector.read_server_clock(shared)?;
+        if stop.has_come()? {
+            collector.ended_early = true;
+            shared.stop.store(true, Ordering::Relaxed);
+        }
+        give_up(plan, shared, collector.elapsed())?;
+    }
+}
+
+/// Fails when nobody is there.
+fn give_up(plan: &Plan, shared: &Shared, elapsed: Duration) -> Result<(), Error> {
+    let is_refused = shared.is_refused.load(Ordering::Relaxed);
+    let patience = if is_refused {
+        REFUSED_PATIENCE
+    } else {
+        SILENT_PATIENCE.max(2 * plan.timeout)
+    };
+    if elapsed > patience && !shared.has_answer.load(Ordering::Relaxed) {
+        return Err(nobody(plan, shared, elapsed));
+    }
+    Ok(())
+}
+
+fn nobody(plan: &Plan, shared: &Shared, elapsed: Duration) -> Error {
+    if shared.is_refused.load(Ordering::Relaxed) {
+        Error::Refused(plan.target)
+    } else {
+        Error::Silent(plan.target, elapsed.as_secs_f64())
+    }
+}
+
+fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

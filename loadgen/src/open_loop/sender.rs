@@ -1,0 +1,525 @@
+//! The loop itself: sends each request when it is due, whatever was answered, and takes the replies in between.
+//!
+//! One thread, which alternates between what is due and what has come, a few datagrams at a time, so that neither waits
+//! long for the other. It looks at the clock all the time when something is due soon; a thread that sleeps wakes too late.
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use pyzor_protocol::Operation;
+
+use super::clock::{Clock, nanoseconds};
+use super::feed::{Chunk, Prepared};
+use super::outstanding::{Outstanding, Sent, Verdict};
+use super::{Part, Plan};
+use crate::losses::Losses;
+use crate::reply::Reply;
+use crate::socket::{self, Batch, Wait};
+
+/// Requests that are sent before replies are looked at again, at most: they take the kernel some 30 us.
+const MAX_BURST: usize = 16;
+/// The longest datagram there is.
+const REQUEST_BUFFER_BYTES: usize = 65_507;
+/// Longer replies are cut; what is read of them comes before.
+const REPLY_BUFFER_BYTES: usize = 512;
+/// Sockets with replies that are told of at a time.
+const READY_SOCKETS: usize = 64;
+/// Sockets whose oldest requests are looked at in one turn.
+const EXPIRED_SOCKETS: usize = 16;
+/// How often the stop flag, the clocks and the interval's end are looked at.
+const TICK_NS: u64 = 5_000_000;
+/// Never sleeps longer: new chunks, and the stop flag, do not wake it.
+const LONGEST_SLEEP_NS: u64 = 5_000_000;
+/// Wakes from a sleep so long before a request is due, because sleeps end late.
+const WAKE_EARLY_NS: u64 = 500_000;
+const NS_PER_MS: u64 = 1_000_000;
+
+/// What all senders of a run share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Send nothing more.
+    pub(super) stop: AtomicBool,
+    /// Something was received.
+    pub(super) has_answer: AtomicBool,
+    /// Some request met a closed port.
+    pub(super) is_refused: AtomicBool,
+    /// Senders that send nothing more.
+    pub(super) finished: AtomicUsize,
+}
+
+/// One sender's ends of the channels.
+pub(super) struct Channels {
+    /// The sender's number.
+    pub(super) number: usize,
+    pub(super) chunks: Receiver<Chunk>,
+    pub(super) parts: SyncSender<Part>,
+    /// Parts that were read and can be used again.
+    pub(super) spares: Receiver<Part>,
+}
+
+/// One thread's part of a run.
+pub(super) struct Sender<'r> {
+    plan: &'r Plan,
+    shared: &'r Shared,
+    clock: Clock,
+    queue: Queue,
+    parts: SyncSender<Part>,
+    spares: Receiver<Part>,
+    part: Part,
+    connections: Vec<Connection>,
+    epoll: Epoll,
+    ready: Vec<EpollEvent>,
+    requests: Batch,
+    replies: Batch,
+    losses: Losses,
+    /// The socket whose requests expire next.
+    expires_next: usize,
+    idle_ns: u64,
+    last_sent_ns: u64,
+}
+
+/// What is left to say when a sender has ended.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    pub(super) losses: Losses,
+    /// Time without anything to do while there was something left to send.
+    pub(super) idle: Duration,
+    /// When the last request was sent, since the start.
+    pub(super) last_sent: Duration,
+    pub(super) clock_steps: u32,
+}
+
+struct Connection {
+    socket: UdpSocket,
+    outstanding: Outstanding<Tag>,
+}
+
+/// What is remembered of a request.
+#[derive(Clone, Copy, Debug)]
+struct Tag {
+    operation: Option<Operation>,
+    /// Whether it was due after the warm-up.
+    counts: bool,
+}
+
+impl<'r> Sender<'r> {
+    pub(super) fn new(plan: &'r Plan, shared: &'r Shared, channels: Channels) -> io::Result<Self> {
+        Ok(Self {
+            plan,
+            shared,
+            clock: Clock::new(Instant::now()),
+            queue: Queue::new(channels.chunks),
+            parts: channels.parts,
+            spares: channels.spares,
+            part: Part::new(channels.number, 0),
+            connections: Vec::new(),
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            ready: vec![EpollEvent::empty(); READY_SOCKETS],
+            requests: Batch::connected(REQUEST_BUFFER_BYTES),
+            replies: Batch::with_times(REPLY_BUFFER_BYTES),
+            losses: Losses::default(),
+            expires_next: 0,
+            idle_ns: 0,
+            last_sent_ns: 0,
+        })
+    }
+
+    /// Sends all there is to send from `start` on, and waits for the replies.
+    pub(super) fn run(mut self, start: Instant) -> io::Result<Ended> {
+        wait_until(start);
+        self.clock = Clock::new(start);
+        self.send_and_receive()?;
+        let sending_ended_ns = self.clock.now_ns();
+        self.shared.finished.fetch_add(1, Ordering::Relaxed);
+        self.drain()?;
+        self.part.length_ns = sending_ended_ns.saturating_sub(self.part_began_ns());
+        self.part.is_last = true;
+        self.count_own_drops()?;
+        let _ = self.parts.send(self.part);
+        Ok(Ended {
+            losses: self.losses,
+            idle: Duration::from_nanos(self.idle_ns),
+            last_sent: Duration::from_nanos(self.last_sent_ns),
+            clock_steps: self.clock.steps(),
+        })
+    }
+
+    fn send_and_receive(&mut self) -> io::Result<()> {
+        let mut now_ns = self.clock.now_ns();
+        let mut next_tick_ns = now_ns;
+        while !self.queue.has_ended() {
+            let began_ns = now_ns;
+            let has_sent = self.send_due(now_ns)?;
+            let has_received = self.receive()?;
+            let is_idle = !has_sent && !has_received;
+            if is_idle {
+                self.expire(EXPIRED_SOCKETS);
+                self.rest()?;
+            }
+            now_ns = self.clock.now_ns();
+            if is_idle {
+                self.idle_ns += now_ns - began_ns;
+            }
+            if now_ns >= next_tick_ns {
+                next_tick_ns = now_ns + TICK_NS;
+                if self.shared.stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                self.tick(now_ns);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes replies until none is missing, or the limit is over for all.
+    fn drain(&mut self) -> io::Result<()> {
+        while self.waiting() > 0 {
+            if !self.receive()? {
+                self.expire(usize::MAX);
+                self.sleep(NS_PER_MS)?;
+            }
+            self.clock.adjust();
+        }
+        // Late, second and foreign replies that have come by now.
+        while self.receive()? {}
+        Ok(())
+    }
+
+    fn tick(&mut self, now_ns: u64) {
+        self.clock.adjust();
+        // Busy turns do not expire anything.
+        self.expire(EXPIRED_SOCKETS);
+        let interval_ns = nanoseconds(self.plan.interval);
+        if now_ns.saturating_sub(self.part_began_ns()) >= interval_ns {
+            self.part.length_ns = interval_ns;
+            let (sender, number) = (self.part.sender, self.part.number + 1);
+            let mut next = self
+                .spares
+                .try_recv()
+                .unwrap_or_else(|_| Part::new(sender, 0));
+            next.number = number;
+            let _ = self.parts.send(std::mem::replace(&mut self.part, next));
+        }
+    }
+
+    fn part_began_ns(&self) -> u64 {
+        let began = self.plan.interval.saturating_mul(self.part.number);
+        nanoseconds(self.plan.warmup + began)
+    }
+
+    /// Sends requests that are due, all from one socket and at most [`MAX_BURST`]; whether any was due.
+    fn send_due(&mut self, now_ns: u64) -> io::Result<bool> {
+        let Some(first) = self.queue.due(now_ns) else {
+            return Ok(false);
+        };
+        self.open_sockets()?;
+        let mut count = 0;
+        let mut due = Some(first);
+        while let Some(request) = due.filter(|next| next.socket == first.socket) {
+            if self.note_sent(&request, now_ns) {
+                let datagram = self.queue.datagram(&request);
+                self.requests.buffer(count)[..datagram.len()].copy_from_slice(datagram);
+                self.requests.set_length(count, datagram.len());
+                count += 1;
+            }
+            self.queue.advance();
+            due = self.queue.due(now_ns).filter(|_| count < MAX_BURST);
+        }
+        self.transmit(first.socket as usize, count)?;
+        Ok(true)
+    }
+
+    /// Remembers a request that is about to be sent; false if it must not be, because its reply could not be told from another.
+    fn note_sent(&mut self, request: &Prepared, now_ns: u64) -> bool {
+        let Self {
+            connections,
+            part,
+            losses,
+            ..
+        } = self;
+        let outstanding = &mut connections[request.socket as usize].outstanding;
+        let sent = Sent {
+            tag: Tag {
+                operation: request.operation,
+                counts: request.intended_ns >= nanoseconds(self.plan.warmup),
+            },
+            intended_ns: request.intended_ns,
+            at_ns: now_ns,
+        };
+        if request.is_marked && !outstanding.has_room() {
+            losses.unsent += u64::from(sent.tag.counts);
+            outstanding.skip(sent, |lost| note_lost(part, losses, &lost));
+            return false;
+        }
+        if sent.tag.counts {
+            part.note_sent(request, now_ns);
+        }
+        if request.is_marked {
+            outstanding.open(sent, |lost| note_lost(part, losses, &lost));
+        } else if !outstanding.open_unmarked(sent) {
+            note_lost(part, losses, &sent);
+        }
+        self.last_sent_ns = now_ns;
+        true
+    }
+
+    /// Sends the first `count` datagrams of the batch. One that our kernel has no room for is given up when its time is
+    /// over, like any other.
+    fn transmit(&mut self, socket: usize, count: usize) -> io::Result<()> {
+        let socket = &self.connections[socket].socket;
+        let mut next = 0;
+        while next < count {
+            match self.requests.send(socket, next, count) {
+                Ok(sent) => next += sent,
+                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
+                    self.losses.unsent += 1;
+                    next += 1;
+                }
+                // What is excused was an earlier datagram's: this one has not been tried yet.
+                Err(error) => excuse(&mut self.losses, self.shared, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn open_sockets(&mut self) -> io::Result<()> {
+        for socket in self.queue.take_opened() {
+            let number = self.connections.len() as u64;
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
+            self.epoll.add(socket.as_fd(), event)?;
+            self.connections.push(Connection {
+                socket,
+                outstanding: Outstanding::new(nanoseconds(self.plan.timeout)),
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes what has come, one batch a socket, until something is due; whether anything had come.
+    fn receive(&mut self) -> io::Result<bool> {
+        let ready = wait(&self.epoll, &mut self.ready, EpollTimeout::ZERO)?;
+        for index in 0..ready {
+            let socket = usize::try_from(self.ready[index].data()).unwrap_or(usize::MAX);
+            self.receive_from(socket)?;
+            if self.queue.due(self.clock.now_ns()).is_some() {
+                break;
+            }
+        }
+        Ok(ready > 0)
+    }
+
+    fn receive_from(&mut self, socket: usize) -> io::Result<()> {
+        let received = match self
+            .replies
+            .receive(&self.connections[socket].socket, Wait::Never)
+        {
+            Ok(received) => received,
+            Err(error) => return excuse(&mut self.losses, self.shared, error),
+        };
+        let now_ns = self.clock.now_ns();
+        self.shared.has_answer.store(true, Ordering::Relaxed);
+        for index in 0..received {
+            let datagram = self.replies.received(index);
+            self.part.bytes_received += datagram.len() as u64;
+            let reply = Reply::read(datagram);
+            let arrival_ns = self
+                .clock
+                .arrival_ns(self.replies.received_at(index), now_ns);
+            self.settle(socket, &reply, arrival_ns, now_ns);
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, socket: usize, reply: &Reply, arrival_ns: u64, now_ns: u64) {
+        let outstanding = &mut self.connections[socket].outstanding;
+        match outstanding.close(reply.thread, arrival_ns) {
+            Verdict::Answer(sent) if sent.tag.counts => {
+                // Nothing is answered before it is sent: the wall clock was set.
+                let is_possible = arrival_ns >= sent.at_ns;
+                let answered_ns = if is_possible { arrival_ns } else { now_ns };
+                self.part.note_answer(&sent, reply, answered_ns);
+            }
+            Verdict::Answer(_) => {}
+            Verdict::Overdue(sent) => {
+                note_lost(&mut self.part, &mut self.losses, &sent);
+                self.losses.late += 1;
+            }
+            Verdict::Late => self.losses.late += 1,
+            Verdict::Duplicate => self.losses.duplicate += 1,
+            Verdict::Stray => self.losses.stray += 1,
+        }
+    }
+
+    /// Gives up what is too old on the next `sockets` sockets.
+    fn expire(&mut self, sockets: usize) {
+        let now_ns = self.clock.now_ns();
+        let Self {
+            connections,
+            part,
+            losses,
+            ..
+        } = self;
+        for _ in 0..sockets.min(connections.len()) {
+            self.expires_next = (self.expires_next + 1) % connections.len();
+            let outstanding = &mut connections[self.expires_next].outstanding;
+            outstanding.expire(now_ns, |sent| note_lost(part, losses, &sent));
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        let waiting = |connection: &Connection| connection.outstanding.waiting();
+        self.connections.iter().map(waiting).sum()
+    }
+
+    /// Sleeps while nothing is due soon.
+    fn rest(&mut self) -> io::Result<()> {
+        let due_in_ns = match self.queue.next_ns() {
+            Some(due_ns) => due_ns.saturating_sub(self.clock.now_ns()),
+            // The feed is behind: look again at once.
+            None => 0,
+        };
+        let sleep_ns = due_in_ns
+            .saturating_sub(WAKE_EARLY_NS)
+            .min(LONGEST_SLEEP_NS);
+        if sleep_ns >= NS_PER_MS {
+            self.sleep(sleep_ns)
+        } else {
+            std::hint::spin_loop();
+            Ok(())
+        }
+    }
+
+    /// Sleeps for whole milliseconds, or until something has come.
+    fn sleep(&mut self, nanoseconds: u64) -> io::Result<()> {
+        let milliseconds = u16::try_from(nanoseconds / NS_PER_MS).unwrap_or(u16::MAX);
+        wait(&self.epoll, &mut self.ready, milliseconds.into()).map(drop)
+    }
+
+    fn count_own_drops(&mut self) -> io::Result<()> {
+        for connection in &self.connections {
+            self.losses.own_socket += u64::from(socket::dropped(&connection.socket)?);
+        }
+        Ok(())
+    }
+}
+
+/// Sleeps at first, and then looks at the clock until the moment has come.
+fn wait_until(moment: Instant) {
+    let left = moment.saturating_duration_since(Instant::now());
+    thread::sleep(left.saturating_sub(Duration::from_nanos(WAKE_EARLY_NS)));
+    while Instant::now() < moment {
+        std::hint::spin_loop();
+    }
+}
+
+/// A process that is stopped and continued sees its wait interrupted.
+fn wait(epoll: &Epoll, ready: &mut [EpollEvent], timeout: EpollTimeout) -> io::Result<usize> {
+    match epoll.wait(ready, timeout) {
+        Err(Errno::EINTR) => Ok(0),
+        result => Ok(result?),
+    }
+}
+
+fn excuse(losses: &mut Losses, shared: &Shared, error: io::Error) -> io::Result<()> {
+    let refused = losses.refused;
+    losses.excuse(error)?;
+    if losses.refused > refused {
+        shared.is_refused.store(true, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+fn note_lost(part: &mut Part, losses: &mut Losses, sent: &Sent<Tag>) {
+    if sent.tag.counts {
+        losses.lost += 1;
+        part.tally.lost(sent.tag.operation);
+    }
+}
+
+impl Part {
+    fn note_sent(&mut self, request: &Prepared, now_ns: u64) {
+        self.tally.sent(request.operation);
+        self.bytes_sent += u64::from(request.length);
+        let lag_ns = now_ns.saturating_sub(request.intended_ns);
+        self.lag.record(Duration::from_nanos(lag_ns));
+    }
+
+    fn note_answer(&mut self, sent: &Sent<Tag>, reply: &Reply, answered_ns: u64) {
+        let since = |moment_ns| Duration::from_nanos(answered_ns.saturating_sub(moment_ns));
+        let (service, intended) = (since(sent.at_ns), since(sent.intended_ns));
+        self.tally
+            .count(sent.tag.operation, reply, service, Some(intended));
+    }
+}
+
+/// What the feed has made ready, in the order of its times.
+struct Queue {
+    chunks: Receiver<Chunk>,
+    current: Chunk,
+    next: usize,
+    /// Sockets of the chunks so far that nobody has taken.
+    opened: Vec<UdpSocket>,
+    is_closed: bool,
+}
+
+impl Queue {
+    fn new(chunks: Receiver<Chunk>) -> Self {
+        Self {
+            chunks,
+            current: Chunk::default(),
+            next: 0,
+            opened: Vec::new(),
+            is_closed: false,
+        }
+    }
+
+    /// The next request, if it is due at `now_ns`.
+    fn due(&mut self, now_ns: u64) -> Option<Prepared> {
+        if self.next == self.current.requests.len() {
+            self.refill();
+        }
+        let next = self.current.requests.get(self.next).copied();
+        next.filter(|request| request.intended_ns <= now_ns)
+    }
+
+    /// When the next request is due; `None` if none is ready.
+    fn next_ns(&self) -> Option<u64> {
+        let next = self.current.requests.get(self.next)?;
+        Some(next.intended_ns)
+    }
+
+    fn datagram(&self, request: &Prepared) -> &[u8] {
+        &self.current.bytes[request.start as usize..][..request.length as usize]
+    }
+
+    fn advance(&mut self) {
+        self.next += 1;
+    }
+
+    fn take_opened(&mut self) -> Vec<UdpSocket> {
+        std::mem::take(&mut self.opened)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.is_closed && self.next == self.current.requests.len()
+    }
+
+    fn refill(&mut self) {
+        match self.chunks.try_recv() {
+            Ok(mut chunk) => {
+                self.opened.append(&mut chunk.opened);
+                self.current = chunk;
+                self.next = 0;
+            }
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => self.is_closed = true,
+        }
+    }
+}

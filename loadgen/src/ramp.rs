@@ -1,0 +1,144 @@
+//! A staircase of rates: latency and loss at each step.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::error::Error;
+use crate::load_flags::RampFlags;
+use crate::report::terminal::{grouped_float, percent};
+use crate::result::{FORMAT, RunResult, Series};
+use crate::trials::Trials;
+
+/// A staircase of more steps is mistyped.
+const MAX_STEPS: u32 = 1000;
+
+/// Goes up the stairs, one line a step, and writes all results.
+pub(crate) fn run(flags: &RampFlags) -> Result<(), Error> {
+    let rates = rates(flags.from, flags.to, flags.step)?;
+    let mut trials = Trials::new("ramp", &flags.load, &flags.trial)?;
+    let mut runs = Vec::new();
+    println!("{}", heading());
+    for rate_per_s in rates {
+        let run = trials.run(rate_per_s, flags.step_duration)?;
+        println!("{}", line(&run));
+        let is_over = run.ended_early;
+        runs.push(run);
+        if is_over {
+            break;
+        }
+    }
+    trials.warn();
+    save(flags.json.as_deref(), runs)
+}
+
+fn save(path: Option<&Path>, runs: Vec<RunResult>) -> Result<(), Error> {
+    let Some(path) = path else { return Ok(()) };
+    let series = Series {
+        format: FORMAT,
+        kind: "ramp".to_owned(),
+        runs,
+        knee: None,
+    };
+    series.write(path)
+}
+
+/// From the first to the last, which is reached even if adding up misses it by a rounding error.
+fn rates(from: f64, to: f64, step: f64) -> Result<Vec<f64>, Error> {
+    const ROUNDING: f64 = 1e-9;
+    if from > to {
+        return Err(Error::Steps(format!("--from {from} is above --to {to}")));
+    }
+    let steps = ((to - from) / step + ROUNDING).floor();
+    if steps >= f64::from(MAX_STEPS) {
+        return Err(Error::Steps(format!(
+            "--step {step} makes more than {MAX_STEPS} steps"
+        )));
+    }
+    Ok((0..MAX_STEPS)
+        .map(f64::from)
+        .take_while(|&number| number <= steps)
+        .map(|number| from + number * step)
+        .collect())
+}
+
+fn heading() -> String {
+    format!(
+        "{:>10}{:>12}{:>10}{:>9}{:>9}{:>9}{:>9}{:>11}",
+        "intended/s", "answered/s", "lost", "p50 us", "p99", "p99.9", "max", "late p99"
+    )
+}
+
+/// Latencies are those from the intended time.
+pub(crate) fn line(run: &RunResult) -> String {
+    let latency = run
+        .intended()
+        .unwrap_or_else(|| run.service())
+        .percentiles();
+    let (rate_per_s, lag) = run.schedule.as_ref().map_or((0.0, 0.0), |schedule| {
+        let lag = schedule.lag.percentiles();
+        (schedule.intended_rate_per_s, lag.p99_us)
+    });
+    let mut line = format!(
+        "{:>10}{:>12}{:>10}",
+        grouped_float(rate_per_s),
+        grouped_float(run.rate_per_s),
+        percent_lost(run),
+    );
+    for point in [
+        latency.p50_us,
+        latency.p99_us,
+        latency.p99_9_us,
+        latency.max_us,
+    ] {
+        let _ = write!(line, "{:>9}", grouped_float(point));
+    }
+    let _ = write!(line, "{:>11}", grouped_float(lag));
+    if run.ended_early {
+        line += "   stopped";
+    }
+    if let Some(reason) = &run.void {
+        let _ = write!(line, "   VOID: {reason}");
+    }
+    line
+}
+
+fn percent_lost(run: &RunResult) -> String {
+    if run.losses.lost == 0 {
+        return "0".to_owned();
+    }
+    percent(run.loss_share())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::tests::example;
+
+    #[test]
+    fn stairs_begin_and_end_where_they_should() {
+        let rates = |from, to, step| rates(from, to, step).unwrap();
+        assert_eq!(rates(10.0, 30.0, 10.0), [10.0, 20.0, 30.0]);
+        assert_eq!(rates(10.0, 29.0, 10.0), [10.0, 20.0]);
+        assert_eq!(rates(0.1, 0.3, 0.1).len(), 3, "in spite of rounding");
+        assert_eq!(rates(5.0, 5.0, 1.0), [5.0]);
+    }
+
+    #[test]
+    fn stairs_that_are_none_are_refused() {
+        assert!(rates(2.0, 1.0, 1.0).is_err());
+        assert!(rates(1.0, 1e6, 1.0).is_err());
+    }
+
+    #[test]
+    fn a_step_is_one_line_under_its_heading() {
+        let mut run = example(1.0);
+        run.void = Some("why".to_owned());
+        let line = line(&run);
+        assert!(
+            line.ends_with("   VOID: why") && !line.contains('\n'),
+            "{line}"
+        );
+        let width = line.find("   VOID").unwrap();
+        assert_eq!(width, heading().len(), "{line}");
+    }
+}

@@ -1,0 +1,110 @@
+//! A trace sent again by the open loop, at its own times or at a rate.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::time::Duration;
+
+use crate::accounts::Accounts;
+use crate::descriptors;
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::load_flags::{LoadFlags, ReplayFlags};
+use crate::open_loop::{self, Plan};
+use crate::playlist::Playlist;
+use crate::report::Verdict;
+use crate::report::progress::Progress;
+use crate::rewrite::{RewriteCounts, Rewriter};
+use crate::schedule::Pace;
+use crate::signals::StopSignal;
+use crate::trace::{self, Skipped};
+
+/// Replays, prints the result, and writes it.
+pub(crate) fn run(flags: &ReplayFlags) -> Result<Verdict, Error> {
+    flags.outputs.try_files()?;
+    let stop = StopSignal::take_over()?;
+    let environment = Environment::now();
+    let mut playlist = playlist(&flags.load, flags.is_endless)?;
+    let plan = Plan {
+        warmup: flags.warmup,
+        duration: flags.duration,
+        keeps_histograms: flags.outputs.keeps_histograms(),
+        ..plan(&flags.load, flags.pace())?
+    };
+    let mut progress = Progress::new(flags.outputs.quiet, flags.duration.unwrap_or_default());
+    let measured = open_loop::run(&plan, &mut playlist, &stop, &mut progress);
+    progress.finish();
+    warn(&mut playlist);
+    let result = measured?.result(&plan, "replay", environment);
+    flags.outputs.write(&result)
+}
+
+/// The requests to send.
+pub(crate) fn playlist(load: &LoadFlags, is_endless: bool) -> Result<Playlist, Error> {
+    let accounts = load.accounts.as_deref().map(Accounts::read).transpose()?;
+    let (flags, seed) = (load.trace.clone(), load.seed);
+    let open = move || trace::open(&flags.file, &flags.options(seed));
+    Playlist::new(
+        Box::new(open),
+        is_endless,
+        Rewriter::new(accounts.unwrap_or_default()),
+    )
+}
+
+/// What the commands have in common; without a warm-up and without an end.
+pub(crate) fn plan(load: &LoadFlags, pace: Pace) -> Result<Plan, Error> {
+    let target = resolve(&load.target)?;
+    if let Some(prefix) = load.sources
+        && prefix.is_ipv4() != target.is_ipv4()
+    {
+        return Err(Error::SourceFamily(target));
+    }
+    Ok(Plan {
+        target,
+        pace,
+        seed: load.seed,
+        warmup: Duration::ZERO,
+        duration: None,
+        timeout: load.timeout,
+        interval: load.interval,
+        keeps_histograms: false,
+        max_sockets: descriptors::sockets(load.sockets)?,
+        prefix: load.sources,
+        cores: cores(load),
+        server_pid: load.server_pid,
+    })
+}
+
+fn cores(load: &LoadFlags) -> Vec<Option<usize>> {
+    if load.core.is_empty() {
+        (0..load.threads).map(|_| None).collect()
+    } else {
+        load.core.iter().copied().map(Some).collect()
+    }
+}
+
+/// The first address of a target.
+pub(crate) fn resolve(target: &str) -> Result<SocketAddr, Error> {
+    let failed = |source| Error::Resolve(target.to_owned(), source);
+    let mut addresses = target.to_socket_addrs().map_err(failed)?;
+    let none = || failed(io::Error::from(ErrorKind::NotFound));
+    addresses.next().ok_or_else(none)
+}
+
+/// Says what is not in the trace, and what was not sent as it should have been.
+pub(crate) fn warn(playlist: &mut Playlist) {
+    let skipped = playlist.skipped();
+    if *skipped != Skipped::default() {
+        eprintln!("loadgen: passed over in the trace: {skipped}");
+    }
+    let RewriteCounts { unsigned, unmarked } = playlist.rewriter().counts();
+    if unsigned > 0 {
+        eprintln!(
+            "loadgen: {unsigned} requests of named users kept their old signatures: their users are in no --accounts file"
+        );
+    }
+    if unmarked > 0 {
+        eprintln!(
+            "loadgen: {unmarked} requests have no Thread to rewrite: they were sent as recorded, their replies taken in order"
+        );
+    }
+}
