@@ -210,6 +210,8 @@ impl<'d> Line<'d> {
 mod tests {
     use std::collections::HashSet;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn hidden(pseudonyms: &mut Pseudonyms, datagram: &str) -> Option<String> {
@@ -301,5 +303,64 @@ mod tests {
         let datagram = format!("User:a\n{}", "User:\n".repeat(MAX_DATAGRAM_BYTES / 6));
         let kept = hidden(&mut Pseudonyms::draw().unwrap(), &datagram).unwrap();
         assert!(kept.len() <= MAX_HIDDEN_BYTES, "{}", kept.len());
+    }
+
+    /// Pieces of requests, put together in any order.
+    fn datagrams() -> impl Strategy<Value = Vec<u8>> {
+        let pieces = [
+            "User",
+            "user",
+            "Sig",
+            "Op",
+            "Thread",
+            "PV",
+            ": ",
+            ":",
+            "\n",
+            "\n\n",
+            "\r\n",
+            "\r",
+            " ",
+            "\t",
+            "alice",
+            "bob",
+            "anonymous",
+            "ping",
+            "Op: check\n",
+            "User: alice\n",
+            "User: anonymous\n",
+            "Sig: ab12\n",
+            "\u{b}",
+            "From ",
+            "Op-Digest: b2c27325a034c581df0c9ef37e4a0d63208a3e7e\n",
+            "\0",
+            "é",
+        ];
+        prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..20)
+            .prop_map(|pieces| pieces.concat().into_bytes())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        #[test]
+        fn a_hidden_request_asks_the_same_by_another_user(datagram in datagrams()) {
+            let mut pseudonyms = Pseudonyms::draw().unwrap();
+            let mut hidden = Vec::new();
+            let (mut before, mut after) = (Scratch::new(), Scratch::new());
+            let sent = Request::parse(&datagram, &mut before);
+            let User::Named(name) = sent.user() else {
+                prop_assert!(!pseudonyms.hide_user(&datagram, &mut hidden));
+                return Ok(());
+            };
+            prop_assert!(pseudonyms.hide_user(&datagram, &mut hidden));
+            let recorded = Request::parse(&hidden, &mut after);
+            let pseudonym = format_user(pseudonyms.users.hash(name));
+            prop_assert_eq!(recorded.user(), User::Named(&pseudonym));
+            prop_assert_eq!(recorded.op(), sent.op());
+            prop_assert_eq!(recorded.thread(), sent.thread());
+            prop_assert_eq!(recorded.is_reply(), sent.is_reply());
+            prop_assert!(recorded.digests().eq(sent.digests()));
+        }
     }
 }
