@@ -14,7 +14,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::Value;
 
-use crate::harness::programs::program;
+use crate::harness::programs::{program, workspace};
 use crate::harness::reference::{self, finish, fresh_mail};
 use crate::harness::{Account, Io, Request, Server, Setup, eventually, random_digest};
 
@@ -286,6 +286,47 @@ fn a_blast_is_recorded_or_counted(io: Io) {
         server.counter("datagrams")
     );
     assert_eq!(tcpdump_count(&file(&server)) as u64, recorded);
+}
+
+/// A kept recording of the Python client: anonymous, and as a user whose pseudonym is below.
+#[test]
+fn a_kept_recording_is_replayed_with_signatures_for_its_pseudonyms() {
+    const USER: &str = "user-a3a0d33a7433b85f";
+    const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
+    let mut server = Setup::new(Io::Auto)
+        .file("pyzord.passwd", format!("{USER} : {KEY}\n"))
+        .file(
+            "pyzord.access",
+            format!("all : {USER} : allow\ncheck report ping pong info : anonymous : allow\n"),
+        )
+        .start();
+    let address = server.address();
+    let accounts = server.home().join("accounts");
+    let account = format!(
+        "{} : {} : {USER} : 00,{KEY}\n",
+        address.ip(),
+        address.port()
+    );
+    fs::write(&accounts, account).unwrap();
+    let kept = workspace().join("tests/golden/traces/pyzord_record.pcap");
+    let mut loadgen = Command::new(program("loadgen"));
+    loadgen
+        .arg("replay")
+        .arg(&kept)
+        .args(["--speed", "20", "--quiet"]);
+    loadgen.args(["--target", &address.to_string(), "--accounts"]);
+    let replayed = finish(loadgen.arg(&accounts), b"");
+    assert_eq!(replayed.status, Some(0), "{replayed:?}");
+    assert!(server.stop().success());
+    let log = server.log();
+    let answers = log.rsplit_once("ping 200: ").unwrap().1;
+    // The harness pings, too.
+    let (_, answers) = answers.split_once(", ").unwrap();
+    let answers = answers.lines().next().unwrap();
+    assert_eq!(
+        answers,
+        "pong 200: 1, check 200: 3, info 200: 1, report 200: 4, whitelist 200: 1, whitelist 403: 1"
+    );
 }
 
 #[test]
