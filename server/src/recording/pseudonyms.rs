@@ -3,12 +3,15 @@
 //! A pseudonym is a keyed hash (`SipHash`-2-4). The keys are drawn when the server starts and are kept in memory only, so
 //! nobody can tell later which address has which pseudonym, and another start gives others.
 //!
-//! - An IPv4 address becomes one of 240.0.0.0/4, which nobody uses: 2^28, so that two of 10,000 sources share one in a recording
-//!   of five, and of 100,000 sources some 19 pairs do. An IPv6 address becomes one of `fd00::/64`. Ports stay, for they tell flows apart.
+//! - An IPv4 address becomes one of 240.0.0.0/4, which nobody uses. That is 2^28: in one recording of five, two of 10,000
+//!   sources share a pseudonym; of 100,000 sources some 19 pairs do. An IPv6 address becomes one of `fd00::/64`. Ports
+//!   stay, for they tell flows apart.
 //! - A named user becomes `user-` and 16 hexadecimal digits, and the request's signature becomes zeros: it would let
 //!   somebody who guesses name and key see that the guess is right. Anonymous requests stay byte for byte; what signs
 //!   them is no secret.
 //! - Everything else stays: digests, times, and whatever a malformed request holds.
+//!
+//! A source recognises its own requests, and whoever saw the same traffic elsewhere can match times, ports and digests.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

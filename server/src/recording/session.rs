@@ -49,7 +49,9 @@ impl Session {
     /// When the disk fails, as all that follow.
     pub(super) fn record(&mut self, arrival: &Arrival, datagram: &[u8]) -> Result<(), Error> {
         if self.file.is_full_for(datagram.len()) {
-            self.next_file()?;
+            let next = self.next_file();
+            // This one is in no file's buffer yet.
+            next.inspect_err(|_| self.metrics.recorder().add(Counter::RecordMissed, 1))?;
         }
         if self.file.append(arrival, datagram) {
             self.write()?;
