@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(python3 python3-venv python3-gdbm spamassassin strace tcpdump tshark util-linux g++)
+packages=(python3 python3-venv python3-gdbm spamassassin strace tcpdump tshark util-linux zstd g++)
 reference=${CARGO_TARGET_DIR:-target}/reference
 pyzor=1.1.2
 

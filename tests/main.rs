@@ -43,6 +43,9 @@ mod durability;
 // The load generator: counts what really happens, against its own echo and against a server.
 mod loadgen;
 
+// Traces: what loadgen reads, against samples of which it is known what is in them, and against Wireshark.
+mod traces;
+
 // The rules of the house: crate arrows, the boundary of unsafe code, true code maps, tidy files, live links.
 mod tidy;
 

@@ -48,7 +48,8 @@ impl Input {
         Ok(Self::new(path, source.map_err(failed)?))
     }
 
-    fn new(path: &Path, source: Box<dyn Read + Send>) -> Self {
+    /// The bytes of `source`, which is called `path` in errors.
+    pub(super) fn new(path: &Path, source: Box<dyn Read + Send>) -> Self {
         Self {
             path: path.to_owned(),
             source,
@@ -74,7 +75,7 @@ impl Input {
         self.before += self.passed as u64;
         self.passed = 0;
         if self.window.len() >= MAX_WINDOW_BYTES {
-            return Err(self.damaged("nothing there may be as long as 16 MiB"));
+            return Err(self.damaged("a block of at most 16 MiB"));
         }
         let known = self.window.len();
         self.window.resize(known + READ_BYTES, 0);
@@ -157,5 +158,51 @@ fn read_some(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             read => return read,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endless(byte: u8) -> Input {
+        Input::new(Path::new("test"), Box::new(io::repeat(byte)))
+    }
+
+    #[test]
+    fn neither_blocks_nor_lines_are_read_without_end() {
+        let error = endless(0).parse(|_| Parsed::<()>::Partial).unwrap_err();
+        let expected = "test is damaged at byte 0: expected a block of at most 16 MiB";
+        assert_eq!(error.to_string(), expected);
+        let mut lines = endless(b'x');
+        let error = lines.line().unwrap_err();
+        let expected = "test is damaged at byte 0: expected lines of at most 1 MiB";
+        assert_eq!(error.to_string(), expected);
+        assert!(lines.coming().len() <= MAX_LINE_BYTES + READ_BYTES);
+    }
+
+    #[test]
+    fn lines_are_those_between_their_ends() {
+        let text = &b"one\n\nthree\nlast"[..];
+        let mut input = Input::new(Path::new("test"), Box::new(text));
+        let lines: Vec<Vec<u8>> = std::iter::from_fn(|| input.line().unwrap()).collect();
+        assert_eq!(lines, [&b"one"[..], b"", b"three", b"last"]);
+    }
+
+    #[test]
+    fn an_error_says_how_far_reading_got() {
+        struct Failing;
+        impl Read for Failing {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("worn out"))
+            }
+        }
+        let source = (&b"12345"[..]).chain(Failing);
+        let mut input = Input::new(Path::new("test"), Box::new(source));
+        assert!(input.read_more().unwrap());
+        input.pass(3);
+        let error = input.read_more().unwrap_err().to_string();
+        assert_eq!(error, "cannot read test after 5 bytes: worn out");
+        assert_eq!(input.coming(), b"45");
     }
 }

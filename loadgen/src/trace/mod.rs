@@ -249,8 +249,13 @@ impl Iterator for Trace {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Write as _;
 
     use etherparse::PacketBuilder;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
     use tempfile::TempDir;
 
     use super::*;
@@ -326,6 +331,114 @@ mod tests {
                 assert_eq!(events, expected);
                 assert_eq!((skipped.other_port, skipped.replies), (1, 1));
                 assert_eq!(skipped.to_string(), "1 to other ports, 1 replies");
+            }
+        }
+    }
+
+    /// A file of each kind, as others write them.
+    const SAMPLES: [&[u8]; 5] = [
+        include_bytes!("../../../tests/golden/traces/client_cooked.pcap"),
+        include_bytes!("../../../tests/golden/traces/client_cooked2_ns.pcap"),
+        include_bytes!("../../../tests/golden/traces/client_two_interfaces.pcapng"),
+        include_bytes!("../../../tests/golden/traces/usage_python.log"),
+        b"da39a3ee5e6b4b0d3255bfef95601890afd80709\nda39a3ee5e6b4b0d3255bfef95601890afd80709 report\n",
+    ];
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(bytes).unwrap();
+        packed.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        compress_to_vec(bytes, CompressionLevel::Fastest)
+    }
+
+    #[test]
+    fn compressed_files_read_as_what_they_hold() {
+        for sample in SAMPLES {
+            let (expected, _) = read(sample).unwrap();
+            let (first, second) = sample.split_at(sample.len() / 2);
+            let skippable = [&[0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"abc"].concat();
+            for packed in [
+                gzip(sample),
+                [gzip(first), gzip(second)].concat(),
+                zstd(sample),
+                [skippable, zstd(first), zstd(second)].concat(),
+            ] {
+                assert_eq!(read(&packed).unwrap().0, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn damage_to_a_compressed_file_is_found() {
+        for pack in [gzip, zstd] {
+            let packed = pack(SAMPLES[0]);
+            for length in [packed.len() - 1, packed.len() / 2, 30] {
+                let error = read(&packed[..length]).unwrap_err().to_string();
+                assert!(error.contains("cannot read"), "{error}");
+            }
+            let mut flipped = packed;
+            let last = flipped.len() - 1;
+            flipped[last] ^= 1;
+            assert!(read(&flipped).is_err(), "the checksum is looked at");
+        }
+    }
+
+    #[test]
+    fn lists_are_evenly_spaced_and_logs_as_finely_as_they_tell() {
+        let (list, _) = read(SAMPLES[4]).unwrap();
+        let times: Vec<u128> = list.iter().map(|event| event.at.as_micros()).collect();
+        assert_eq!(times, [0, 1000]);
+        let line = "2026-11-21 10:00:00 (1) INFO anonymous,192.0.2.1,ping,None,200\n";
+        let next = line.replace(":00 (", ":02 (");
+        let log = [line, line, &next, line, line].concat();
+        let (log, _) = read(log.as_bytes()).unwrap();
+        let times: Vec<u128> = log.iter().map(|event| event.at.as_millis()).collect();
+        // The clock was set back at the end.
+        assert_eq!(times, [0, 500, 2000, 2000, 2500]);
+        assert_eq!(log[0].source.0.to_string(), "192.0.2.1:0");
+        assert_ne!(
+            log[0].datagram, log[1].datagram,
+            "each has a Thread of its own"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_makes_trouble(
+            beginning in proptest::sample::select(&SAMPLES[..]),
+            kept in 0..64_usize,
+            rest in proptest::collection::vec(any::<u8>(), 0..500),
+        ) {
+            let file = [&beginning[..kept], &rest].concat();
+            for file in [gzip(&file), zstd(&file), file] {
+                let _ = read(&file);
+            }
+        }
+
+        #[test]
+        fn no_damage_makes_trouble(
+            sample in proptest::sample::select(&SAMPLES[..]),
+            damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..10),
+            pack in 0..3,
+        ) {
+            let mut file = match pack {
+                0 => gzip(sample),
+                1 => zstd(sample),
+                _ => sample.to_vec(),
+            };
+            for (at, byte) in damage {
+                let at = at.index(file.len());
+                file[at] = byte;
+            }
+            match read(&file) {
+                Ok((events, _)) => {
+                    prop_assert!(events.is_sorted_by_key(|event| event.at));
+                    prop_assert_eq!(events[0].at, Duration::ZERO);
+                }
+                Err(error) => prop_assert_eq!(error.to_string().lines().count(), 1),
             }
         }
     }

@@ -215,3 +215,208 @@ fn offset_s(description: &InterfaceDescriptionBlock<'_>, is_big_endian: bool) ->
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::path::Path;
+
+    use super::*;
+
+    const PORT: u16 = 24441;
+
+    /// Writes blocks in one byte order.
+    #[derive(Clone, Copy)]
+    struct Order {
+        is_big_endian: bool,
+    }
+
+    const ORDERS: [Order; 2] = [
+        Order {
+            is_big_endian: false,
+        },
+        Order {
+            is_big_endian: true,
+        },
+    ];
+
+    impl Order {
+        fn u16(self, number: u16) -> [u8; 2] {
+            if self.is_big_endian {
+                number.to_be_bytes()
+            } else {
+                number.to_le_bytes()
+            }
+        }
+
+        fn u32(self, number: u32) -> [u8; 4] {
+            if self.is_big_endian {
+                number.to_be_bytes()
+            } else {
+                number.to_le_bytes()
+            }
+        }
+
+        fn block(self, kind: u32, body: &[u8]) -> Vec<u8> {
+            let padding = vec![0; body.len().next_multiple_of(4) - body.len()];
+            let length = u32::try_from(12 + body.len() + padding.len()).unwrap();
+            let (kind, length) = (self.u32(kind), self.u32(length));
+            [&kind[..], &length, body, &padding, &length].concat()
+        }
+
+        fn section(self) -> Vec<u8> {
+            let magic = self.u32(0x1a2b_3c4d);
+            let body = [&magic[..], &self.u16(1), &self.u16(0), &[0xff; 8]].concat();
+            self.block(0x0a0d_0d0a, &body)
+        }
+
+        /// Raw IP, with options.
+        fn interface(self, max_bytes: u32, options: &[(u16, &[u8])]) -> Vec<u8> {
+            let mut body = [&self.u16(101)[..], &[0; 2], &self.u32(max_bytes)].concat();
+            for (code, value) in options {
+                let length = u16::try_from(value.len()).unwrap();
+                body.extend(self.u16(*code));
+                body.extend(self.u16(length));
+                body.extend(*value);
+                body.resize(body.len().next_multiple_of(4), 0);
+            }
+            if !options.is_empty() {
+                body.extend([0; 4]);
+            }
+            self.block(1, &body)
+        }
+
+        fn enhanced(self, interface: u32, ticks: u64, packet: &[u8]) -> Vec<u8> {
+            let length = u32::try_from(packet.len()).unwrap();
+            let halves = [ticks >> 32, ticks & u64::from(u32::MAX)];
+            let [high, low] = halves.map(|half| u32::try_from(half).unwrap());
+            let head = [interface, high, low, length, length].map(|number| self.u32(number));
+            self.block(6, &[head.as_flattened(), packet].concat())
+        }
+
+        fn simple(self, length: u32, packet: &[u8]) -> Vec<u8> {
+            self.block(3, &[&self.u32(length)[..], packet].concat())
+        }
+    }
+
+    /// `payload` from port 1000 in UDP in IPv4.
+    fn packet(payload: &[u8]) -> Vec<u8> {
+        let mut packet = Vec::new();
+        etherparse::PacketBuilder::ipv4([192, 0, 2, 1], [192, 0, 2, 2], 64)
+            .udp(1000, PORT)
+            .write(&mut packet, payload)
+            .unwrap();
+        packet
+    }
+
+    /// Times and datagrams.
+    type Requests = Vec<(u64, Vec<u8>)>;
+
+    /// All requests, or those before an error.
+    fn read_all(file: Vec<u8>) -> (Requests, Skipped, Option<Error>) {
+        let input = Input::new(Path::new("test"), Box::new(Cursor::new(file)));
+        let mut reader = Pcapng::new(input, PORT);
+        let (mut requests, mut skipped) = (Vec::new(), Skipped::default());
+        loop {
+            match reader.next(&mut skipped) {
+                Ok(Some(request)) => requests.push((request.at_ns, request.datagram.into_vec())),
+                Ok(None) => return (requests, skipped, None),
+                Err(error) => return (requests, skipped, Some(error)),
+            }
+        }
+    }
+
+    #[test]
+    fn interfaces_have_clocks_of_their_own() {
+        for order in ORDERS {
+            let offset = if order.is_big_endian {
+                10_i64.to_be_bytes()
+            } else {
+                10_i64.to_le_bytes()
+            };
+            let file = [
+                order.section(),
+                order.interface(0, &[]),
+                order.interface(0, &[(9, &[9])]),
+                order.interface(0, &[(9, &[0x8a]), (14, &offset)]),
+                order.enhanced(0, 5, &packet(b"microseconds")),
+                order.enhanced(1, 5, &packet(b"nanoseconds")),
+                order.enhanced(2, 512, &packet(b"parts of 1024, and 10 s")),
+                order.block(0xbad, b"a block that nobody knows"),
+                order.enhanced(1, 1 << 40, &packet(b"")),
+            ];
+            let (requests, _, error) = read_all(file.concat());
+            assert!(error.is_none(), "{error:?}");
+            let times: Vec<u64> = requests.iter().map(|(at_ns, _)| *at_ns).collect();
+            assert_eq!(times, [5000, 5, 10_500_000_000, 1 << 40]);
+            assert_eq!(requests[2].1, b"parts of 1024, and 10 s");
+        }
+    }
+
+    #[test]
+    fn simple_packets_are_of_the_last_time_and_cut_as_their_interface_says() {
+        for order in ORDERS {
+            let ping = packet(b"ping!");
+            let length = u32::try_from(ping.len()).unwrap();
+            let file = [
+                order.section(),
+                order.interface(length, &[]),
+                order.enhanced(0, 7, &ping),
+                order.simple(length, &ping),
+                order.simple(length + 8, &ping),
+            ];
+            let (requests, skipped, error) = read_all(file.concat());
+            assert!(error.is_none(), "{error:?}");
+            // The last one was longer than what is told of it, but for what is no part of IP.
+            assert_eq!(requests, vec![(7000, b"ping!".to_vec()); 3]);
+            assert_eq!(skipped, Skipped::default());
+            let file = [
+                order.section(),
+                order.interface(length - 1, &[]),
+                order.simple(length, &ping[..ping.len() - 1]),
+            ];
+            let (requests, skipped, _) = read_all(file.concat());
+            assert_eq!((requests.len(), skipped.truncated), (0, 1));
+        }
+    }
+
+    #[test]
+    fn a_section_forgets_the_interfaces_before_it() {
+        let [little, big] = ORDERS;
+        let file = [
+            little.section(),
+            little.interface(0, &[]),
+            little.enhanced(0, 1, &packet(b"1")),
+            big.section(),
+            big.interface(0, &[(9, &[3])]),
+            big.enhanced(0, 2, &packet(b"2")),
+            little.section(),
+            little.enhanced(0, 3, &packet(b"3")),
+        ];
+        let (requests, _, error) = read_all(file.concat());
+        let expected = [(1000, b"1".to_vec()), (2_000_000, b"2".to_vec())];
+        assert_eq!(requests, expected);
+        let error = error.unwrap().to_string();
+        assert!(
+            error.ends_with("expected packets of interfaces described before"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn clocks_finer_than_numbers_are_refused() {
+        assert_eq!(ticks_per_s(6), Some(1_000_000));
+        assert_eq!(ticks_per_s(0x80), Some(1));
+        assert_eq!(ticks_per_s(0xbf), Some(1 << 63));
+        assert_eq!((ticks_per_s(20), ticks_per_s(0xff)), (None, None));
+        let order = ORDERS[0];
+        let file = [order.section(), order.interface(0, &[(9, &[20])])];
+        let (_, _, error) = read_all(file.concat());
+        assert!(
+            error
+                .unwrap()
+                .to_string()
+                .contains("expected an interface with a clock")
+        );
+    }
+}

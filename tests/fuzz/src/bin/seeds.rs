@@ -65,6 +65,11 @@ fn main() {
     }
     write(&corpus, "journal", "batch", &batch());
     write_gdbm(&corpus);
+    for sample in fs::read_dir(golden.join("traces")).unwrap() {
+        let path = sample.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        write(&corpus, "trace", name, &fs::read(&path).unwrap());
+    }
 }
 
 fn write(corpus: &Path, target: &str, name: &str, contents: &[u8]) {
