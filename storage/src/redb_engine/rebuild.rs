@@ -50,12 +50,13 @@ impl Rebuild {
             info!("the new filter is in use");
             return false;
         };
-        let filter = &self.filter;
+        let mut digests = Vec::with_capacity(RECORDS_A_SLICE);
         let slice = shard.handle.with(|database| {
             Shard::visit(database, self.after, RECORDS_A_SLICE, |digest, _| {
-                filter.insert(&digest);
+                digests.push(digest);
             })
         });
+        self.filter.insert_all(&digests);
         match slice {
             Ok(Some(last)) => self.after = Some(last),
             Ok(None) => {

@@ -169,6 +169,8 @@ fn clear(disk: &dyn Disk, files: &[String]) -> Result<Found, StoreError> {
     Ok(Found::Nothing)
 }
 
+/// Digests that are put into the filter at a time when all are read.
+const DIGESTS_AT_A_TIME: usize = 1024;
 /// Cache of a database that is only looked at, in bytes.
 const LOOK_CACHE_BYTES: usize = 1 << 20;
 /// Shards that are created at a time: that is waiting for the disk, which serves many as fast as one.
@@ -315,13 +317,19 @@ fn read_shards(shards: &[Shard]) -> Result<(Filter, EpochSeconds), StoreError> {
 
 fn read_shard(shard: &Shard, filter: &Filter) -> Result<EpochSeconds, StoreError> {
     let mut latest_time = 0;
+    let mut digests = Vec::with_capacity(DIGESTS_AT_A_TIME);
     shard.handle.while_opening(|database| {
         Shard::visit(database, None, usize::MAX, |digest, record| {
-            filter.insert(&digest);
+            digests.push(digest);
+            if digests.len() == DIGESTS_AT_A_TIME {
+                filter.insert_all(&digests);
+                digests.clear();
+            }
             latest_time = latest_time.max(record.last_updated());
         })
         .map_err(StoreError::database(shard.handle.file()))
     })?;
+    filter.insert_all(&digests);
     Ok(latest_time)
 }
 

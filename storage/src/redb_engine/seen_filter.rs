@@ -6,6 +6,7 @@
 //! one beside it ([`Rebuild`](super::rebuild::Rebuild)); both take what is added meanwhile.
 
 use std::hash::BuildHasher;
+use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,9 @@ const BITS_PER_DIGEST: u64 = 12;
 const GROWTH: u64 = 2;
 /// Least number of digests a filter is made for.
 const MIN_DIGESTS: u64 = 1 << 20;
+
+/// Blocks that are fetched at a time: more than a core can have under way, and fewer than its nearest cache holds.
+const FETCHED_AHEAD: usize = 64;
 
 /// Words of a block, and bits that a digest sets in it: one in each word.
 const WORDS: usize = 8;
@@ -59,43 +63,75 @@ impl Filter {
     }
 
     pub(super) fn insert(&self, digest: &Digest) {
-        let (block, bits) = self.place(digest);
+        let hash = self.hash.hash_one(digest);
+        if self.block(hash).set(bits(hash)) {
+            self.added.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Inserts many at once, which is several times as fast: their blocks, which lie anywhere in memory, are fetched at the
+    /// same time.
+    pub(super) fn insert_all(&self, digests: &[Digest]) {
+        let mut hashes = [0; FETCHED_AHEAD];
+        for digests in digests.chunks(FETCHED_AHEAD) {
+            let hashes = &mut hashes[..digests.len()];
+            for (hash, digest) in hashes.iter_mut().zip(digests) {
+                *hash = self.hash.hash_one(digest);
+            }
+            for &hash in &*hashes {
+                black_box(self.block(hash).0[0].load(Ordering::Relaxed));
+            }
+            let new = hashes
+                .iter()
+                .filter(|&&hash| self.block(hash).set(bits(hash)));
+            self.added.fetch_add(new.count() as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn contains(&self, digest: &Digest) -> bool {
+        let hash = self.hash.hash_one(digest);
+        self.block(hash).has(bits(hash))
+    }
+
+    fn block(&self, hash: u64) -> &Block {
+        &self.blocks[scaled(hash, self.blocks.len())]
+    }
+
+    fn bits(&self) -> u64 {
+        (self.blocks.len() * size_of::<Block>()) as u64 * 8
+    }
+}
+
+impl Block {
+    /// Sets bits. Returns whether one was missing.
+    fn set(&self, bits: [u64; WORDS]) -> bool {
         let mut is_new = false;
-        for (word, bit) in block.0.iter().zip(bits) {
+        for (word, bit) in self.0.iter().zip(bits) {
             // Reads first: most of what is inserted is known, and a line that is not written stays shared.
             if word.load(Ordering::Relaxed) & bit == 0 {
                 word.fetch_or(bit, Ordering::Relaxed);
                 is_new = true;
             }
         }
-        if is_new {
-            self.added.fetch_add(1, Ordering::Relaxed);
-        }
+        is_new
     }
 
-    fn contains(&self, digest: &Digest) -> bool {
-        let (block, bits) = self.place(digest);
-        let words = block.0.iter().zip(bits);
+    fn has(&self, bits: [u64; WORDS]) -> bool {
+        let words = self.0.iter().zip(bits);
         let missing = words.fold(0, |missing, (word, bit)| {
             missing | (!word.load(Ordering::Relaxed) & bit)
         });
         missing == 0
     }
+}
 
-    /// The block of a digest, and its bit in each word.
-    fn place(&self, digest: &Digest) -> (&Block, [u64; WORDS]) {
-        let hash = self.hash.hash_one(digest);
-        let choices = hash.wrapping_mul(SPREAD) >> (u64::BITS as usize - WORDS * CHOICE_BITS);
-        let bits = std::array::from_fn(|word| {
-            let choice = (choices >> (word * CHOICE_BITS)) % u64::from(u64::BITS);
-            1 << choice
-        });
-        (&self.blocks[scaled(hash, self.blocks.len())], bits)
-    }
-
-    fn bits(&self) -> u64 {
-        (self.blocks.len() * size_of::<Block>()) as u64 * 8
-    }
+/// The bit in each word of a block that stands for the digest of this hash.
+fn bits(hash: u64) -> [u64; WORDS] {
+    let choices = hash.wrapping_mul(SPREAD) >> (u64::BITS as usize - WORDS * CHOICE_BITS);
+    std::array::from_fn(|word| {
+        let choice = (choices >> (word * CHOICE_BITS)) % u64::from(u64::BITS);
+        1 << choice
+    })
 }
 
 /// `hash` as a number below `length`, by its high bits.
@@ -169,6 +205,18 @@ mod tests {
             .filter(|&number| filter.contains(&digest(number)))
             .count();
         assert!(wrong < 1_500, "{wrong} wrong answers");
+    }
+
+    #[test]
+    fn many_at_once_are_as_many_one_by_one() {
+        let filter = SeenFilter::new(Filter::for_digests(0).unwrap());
+        let digests: Vec<_> = (0..1000).map(digest).collect();
+        let current = filter.current.load();
+        current.insert_all(&digests[..500]);
+        current.insert_all(&digests);
+        assert!(digests.iter().all(|digest| filter.contains(digest)));
+        let added = current.added.load(Ordering::Relaxed);
+        assert!((995..=1000).contains(&added), "{added} are new");
     }
 
     #[test]
