@@ -46,6 +46,9 @@ mod loadgen;
 // Traces: what loadgen reads, against samples of which it is known what is in them, and against Wireshark.
 mod traces;
 
+// The open loop: servers that lose, repeat, mangle and stall, and a generator that is stopped itself.
+mod replay;
+
 // The rules of the house: crate arrows, the boundary of unsafe code, true code maps, tidy files, live links.
 mod tidy;
 

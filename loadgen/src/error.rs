@@ -84,6 +84,14 @@ pub(crate) enum Error {
     Pairs(String),
     #[error("{0}")]
     Steps(String),
+    #[error("--slo: {0}")]
+    Objectives(String),
+    #[error(
+        "{} at {lowest_per_s:.0} requests a second: {}",
+        if *.generator { "the generator falls behind" } else { "the objectives are not met even" },
+        if *.generator { "give it a core of its own" } else { "begin lower, with --from, or ask for less" }
+    )]
+    NoKnee { lowest_per_s: f64, generator: bool },
     #[error("cannot send to {0}: {1}")]
     Send(SocketAddr, #[source] io::Error),
     #[error("cannot send from {} to {target}: {source}", source_address(*.address))]

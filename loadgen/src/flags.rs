@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use pyzor_protocol::DEFAULT_PORT;
 
 use crate::in_flight::MAX_SLOTS;
-use crate::load_flags::{RampFlags, ReplayFlags};
+use crate::load_flags::{KneeFlags, RampFlags, ReplayFlags};
 use crate::report::Outputs;
 use crate::trace::TraceOptions;
 
@@ -37,10 +37,15 @@ pub(crate) struct Flags {
 pub(crate) enum Command {
     /// Answer every datagram with 84 bytes as cheaply as a socket allows: the floor to compare a server with
     Echo(EchoFlags),
+    /// Keep a number of datagrams outstanding as cheaply as a socket allows: the floor to compare blast with
+    #[command(hide = true)]
+    Bare(BareFlags),
     /// Keep a number of requests outstanding and measure the answers
     Blast(Box<BlastFlags>),
     /// Send a trace at its own times or at a rate, whatever is answered, and measure the answers
     Replay(Box<ReplayFlags>),
+    /// Search the highest rate at which objectives are met
+    Knee(Box<KneeFlags>),
     /// Send at one rate after another and measure the answers at each
     Ramp(Box<RampFlags>),
     /// Say what is in a trace: rates, operations, digests, sources
@@ -60,6 +65,28 @@ pub(crate) struct EchoFlags {
     /// Stop after this time; without it, TERM or INT ends it
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) duration: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BareFlags {
+    /// The echo
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) target: String,
+    /// Sockets, each with a source port of its own
+    #[arg(long, value_name = "N", default_value = "16", value_parser = value_parser!(u16).range(1..=MAX_SOCKETS))]
+    pub(crate) sockets: u16,
+    /// Datagrams outstanding, over all sockets (at most 64 on each)
+    #[arg(long, value_name = "N", default_value = "256", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) in_flight: u32,
+    /// Measure for this time
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) duration: Duration,
+    /// Run for this time before measuring
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
+    pub(crate) warmup: Duration,
+    /// Run on this core only
+    #[arg(long, value_name = "N")]
+    pub(crate) core: Option<usize>,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 //!
 //! - `flags`: what was typed.
 //! - `echo`: the floor, a server that does nothing but echo.
+//! - `bare`: the floor for a client, a closed loop that looks at nothing.
 //! - `blast`: the closed loop as a command, which goes through
 //!   - `preload`: reports every known digest once;
 //!   - `closed_loop`: sockets with a number of requests outstanding, whatever the work;
@@ -19,7 +20,7 @@
 //!   - `sources`: from which socket, as far as there are `descriptors`;
 //!   - `rewrite`: what makes old requests acceptable, with the keys of `accounts`;
 //!   - `open_loop`: sends and receives.
-//! - `ramp`: a staircase of rates, by `trials` of the same loop.
+//! - `ramp` and `knee`: a staircase of rates, and the highest that meets objectives, by `trials` of the same loop.
 //! - `result`: what was measured, as it stands in files, with the `environment` it was measured in.
 //! - `report`: what a run says of itself, while it runs and at its end.
 //! - `inspect`: what is in a trace.
@@ -29,6 +30,7 @@
 //! - `cpu`, `signals`, `error`: cores and CPU time; TERM and INT; why a command fails.
 
 mod accounts;
+mod bare;
 mod blast;
 mod closed_loop;
 mod cpu;
@@ -39,6 +41,7 @@ mod error;
 mod flags;
 mod in_flight;
 mod inspect;
+mod knee;
 mod latency;
 mod load_flags;
 mod losses;
@@ -89,11 +92,13 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn execute(command: &Command) -> Result<Verdict, Error> {
     match command {
         Command::Echo(flags) => echo::run(flags).map(|()| Verdict::Met),
+        Command::Bare(flags) => bare::run(flags).map(|()| Verdict::Met),
         Command::Blast(flags) => {
             refuse_contradictions(flags);
             blast::run(flags)
         }
         Command::Replay(flags) => replay::run(flags),
+        Command::Knee(flags) => knee::run(flags).map(|()| Verdict::Met),
         Command::Ramp(flags) => ramp::run(flags).map(|()| Verdict::Met),
         Command::Inspect(flags) => inspect::run(flags).map(|()| Verdict::Met),
         Command::Pairs(flags) => pairs::run(flags).map(|()| Verdict::Met),

@@ -112,6 +112,35 @@ pub(crate) struct RampFlags {
     pub(crate) json: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct KneeFlags {
+    #[command(flatten)]
+    pub(crate) load: LoadFlags,
+    /// What must hold, like p99<5ms,loss<0.01%
+    #[arg(long, value_name = "OBJECTIVES")]
+    pub(crate) slo: String,
+    /// The first rate that is tried, in requests a second
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = rate)]
+    pub(crate) from: f64,
+    /// No higher rate is tried
+    #[arg(long, value_name = "N", default_value = "10000000", value_parser = rate)]
+    pub(crate) to: f64,
+    /// Try each rate for this time; what was found, twice as long
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = interval)]
+    pub(crate) trial_duration: Duration,
+    /// Search until what meets the objectives and what does not are so close, in percent
+    #[arg(long, value_name = "PERCENT", default_value = "2", value_parser = resolution)]
+    pub(crate) resolution: f64,
+    /// Search so many times
+    #[arg(long, value_name = "N", default_value = "5", value_parser = value_parser!(u32).range(1..=100))]
+    pub(crate) repeats: u32,
+    #[command(flatten)]
+    pub(crate) trial: TrialFlags,
+    /// Also write all results here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
 /// What all runs of a series have in common.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TrialFlags {
@@ -157,4 +186,10 @@ fn speed(text: &str) -> Result<f64, String> {
 
 fn timeout(text: &str) -> Result<Duration, String> {
     number_within(text, MIN_TIMEOUT_S, MAX_TIMEOUT_S).map(Duration::from_secs_f64)
+}
+
+fn resolution(text: &str) -> Result<f64, String> {
+    const MIN_PERCENT: f64 = 0.1;
+    const MAX_PERCENT: f64 = 50.0;
+    number_within(text, MIN_PERCENT, MAX_PERCENT)
 }

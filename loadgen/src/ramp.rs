@@ -61,7 +61,7 @@ fn rates(from: f64, to: f64, step: f64) -> Result<Vec<f64>, Error> {
         .collect())
 }
 
-fn heading() -> String {
+pub(crate) fn heading() -> String {
     format!(
         "{:>10}{:>12}{:>10}{:>9}{:>9}{:>9}{:>9}{:>11}",
         "intended/s", "answered/s", "lost", "p50 us", "p99", "p99.9", "max", "late p99"

@@ -184,6 +184,22 @@ pub(crate) struct Knee {
     pub(crate) high_per_s: f64,
     /// 0 to 1.
     pub(crate) confidence: f64,
+    /// Why no higher rate was found.
+    #[serde(default)]
+    pub(crate) limit: KneeLimit,
+}
+
+/// What a search met above the rate that it found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum KneeLimit {
+    /// The server missed the objectives.
+    #[default]
+    Server,
+    /// The generator fell behind: the server may do more.
+    Generator,
+    /// No higher rate was to be tried.
+    Asked,
 }
 
 /// What a file of results may hold.

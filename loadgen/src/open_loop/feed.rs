@@ -6,7 +6,7 @@
 
 use std::net::UdpSocket;
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pyzor_protocol::Operation;
 
@@ -25,6 +25,11 @@ pub(super) const MAX_CHUNKS: usize = 256;
 const CHUNK_REQUESTS: usize = 256;
 /// or so many bytes. Only its last request can make it longer.
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// Sending begins when the requests of so much time are ready,
+const READY_AHEAD: Duration = Duration::from_secs(2);
+/// or when making them ready has taken so long.
+const READY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Requests of one sender, ready to be sent.
 #[derive(Debug, Default)]
@@ -102,6 +107,7 @@ impl<'r> Feed<'r> {
         let started = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
+        let began = Instant::now();
         let mut is_exhausted = true;
         while let Some(event) = self.playlist.next()? {
             if event.begins_round {
@@ -118,11 +124,12 @@ impl<'r> Feed<'r> {
             if self.chunks[sender].is_full() && self.hand_over(sender).is_err() {
                 break;
             }
+            let is_enough = intended >= READY_AHEAD || began.elapsed() >= READY_PATIENCE;
+            if self.ready.is_some() && is_enough {
+                self.hand_over_all();
+            }
         }
-        for sender in 0..self.senders.len() {
-            let _ = self.hand_over(sender);
-        }
-        self.tell_ready();
+        self.hand_over_all();
         Ok(Fed {
             sockets: self.sources.sockets(),
             addresses: self.sources.addresses(),
@@ -168,6 +175,15 @@ impl<'r> Feed<'r> {
             operation: rewritten.operation,
             is_marked: rewritten.is_marked,
         });
+    }
+
+    /// Whatever is ready, so that sending can begin.
+    fn hand_over_all(&mut self) {
+        for sender in 0..self.senders.len() {
+            // Whoever has no interest any more ends the loop at the next full chunk.
+            let _ = self.hand_over(sender);
+        }
+        self.tell_ready();
     }
 
     /// Waits until the sender has room, which it can only have once all were told to begin.

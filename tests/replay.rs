@@ -1,0 +1,671 @@
+//! The open loop counts what really happens: against servers that lose, repeat, mangle and stall on purpose. Times are
+//! asserted only where they follow from what the servers here are known to have done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::programs::program;
+use crate::harness::{Account, Io, Request, Setup, StopOnDrop, eventually};
+
+/// Checks without an end, from one source.
+const CHECKS: &str = "synthetic:check=1,sources=1";
+/// Holds all that a test sends: a busy machine may leave a server alone for a while.
+const QUEUE_BYTES: usize = 4 << 20;
+/// A busy machine takes its time to start a program.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+
+/// A server in a thread of this process, which ends with it.
+struct Fake<T> {
+    address: SocketAddr,
+    thread: Option<JoinHandle<T>>,
+    stop: StopOnDrop,
+}
+
+impl<T: Send + 'static> Fake<T> {
+    /// `serve` gets each datagram with its number and its sender; `end` gives what the test wants to know.
+    fn start<S: Send + 'static>(
+        mut state: S,
+        serve: impl Fn(&mut S, &UdpSocket, u64, &[u8], SocketAddr) + Send + 'static,
+        end: impl FnOnce(S) -> T + Send + 'static,
+    ) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket2::SockRef::from(&socket)
+            .set_recv_buffer_size(QUEUE_BYTES)
+            .unwrap();
+        socket.set_read_timeout(Some(POLL)).unwrap();
+        let address = socket.local_addr().unwrap();
+        let stop = StopOnDrop::default();
+        let is_over = stop.flag();
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 9000];
+            let mut number = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                if let Ok((length, client)) = socket.recv_from(&mut buffer) {
+                    serve(&mut state, &socket, number, &buffer[..length], client);
+                    number += 1;
+                }
+            }
+            end(state)
+        });
+        Self {
+            address,
+            thread: Some(thread),
+            stop,
+        }
+    }
+
+    fn stop(mut self) -> T {
+        self.stop.flag().store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+/// A server without a memory.
+fn serve(serve: impl Fn(&UdpSocket, u64, &[u8], SocketAddr) + Send + 'static) -> Fake<()> {
+    let serve = move |(): &mut (), socket: &UdpSocket, number, datagram: &[u8], client| {
+        serve(socket, number, datagram, client);
+    };
+    Fake::start((), serve, |()| ())
+}
+
+/// A server that answers, and the number of requests it has seen.
+fn counting() -> (Fake<()>, Arc<AtomicU64>) {
+    let seen = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&seen);
+    let server = serve(move |socket, number, datagram, client| {
+        answer(socket, datagram, client);
+        count.store(number + 1, Ordering::Relaxed);
+    });
+    (server, seen)
+}
+
+/// The value of a header, if the datagram has it.
+fn header<'d>(datagram: &'d [u8], name: &str) -> Option<&'d str> {
+    let text = str::from_utf8(datagram).ok()?;
+    let prefix = format!("{name}: ");
+    text.lines().find_map(|line| line.strip_prefix(&prefix))
+}
+
+fn reply(thread: &str) -> Vec<u8> {
+    format!("Code: 200\nDiag: OK\nPV: 2.1\nThread: {thread}\n\n").into_bytes()
+}
+
+/// Answers a request as it should be.
+fn answer(socket: &UdpSocket, datagram: &[u8], client: SocketAddr) {
+    let thread = header(datagram, "Thread").unwrap_or_default();
+    socket.send_to(&reply(thread), client).unwrap();
+}
+
+fn loadgen(command: &str, arguments: &[&str]) -> Command {
+    let mut loadgen = Command::new(program("loadgen"));
+    loadgen.arg(command).args(arguments);
+    loadgen
+}
+
+/// One `loadgen replay` that must succeed: its JSON.
+fn replay(trace: &str, target: SocketAddr, arguments: &[&str]) -> Value {
+    result(|json| {
+        let target = target.to_string();
+        let fixed = [trace, "--target", &target, "--json", json];
+        loadgen("replay", &[&fixed, arguments].concat())
+            .output()
+            .unwrap()
+    })
+}
+
+fn result(run: impl FnOnce(&str) -> Output) -> Value {
+    let folder = TempDir::new().unwrap();
+    let json: PathBuf = folder.path().join("result.json");
+    let output = run(json.to_str().unwrap());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap()
+}
+
+fn losses(result: &Value, names: &[&str]) -> Vec<u64> {
+    let loss = |name: &&str| result["losses"][*name].as_u64().unwrap();
+    names.iter().map(loss).collect()
+}
+
+fn number(result: &Value, path: &str) -> f64 {
+    result
+        .pointer(path)
+        .and_then(Value::as_f64)
+        .unwrap_or_else(|| panic!("{path} in {result}"))
+}
+
+/// The link type of packets without a link.
+const RAW_IP: u32 = 101;
+
+/// A capture of raw IPv4 packets to the usual port: seconds and nanoseconds, sender, datagram.
+fn write_capture(path: &Path, packets: &[(Duration, SocketAddr, Vec<u8>)]) {
+    let mut file = Vec::new();
+    let half = |number: u16| number.to_be_bytes();
+    file.extend(0xa1b2_3c4d_u32.to_le_bytes());
+    file.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    file.extend(65_535_u32.to_le_bytes());
+    file.extend(RAW_IP.to_le_bytes());
+    for (at, source, datagram) in packets {
+        let IpAddr::V4(address) = source.ip() else {
+            panic!("{source} is not IPv4");
+        };
+        let udp_length = u16::try_from(8 + datagram.len()).unwrap();
+        let mut packet = vec![0x45, 0];
+        packet.extend(half(20 + udp_length));
+        packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+        packet.extend(address.octets());
+        packet.extend([192, 0, 2, 1]);
+        packet.extend([half(source.port()), half(24441), half(udp_length), [0, 0]].concat());
+        packet.extend(datagram);
+        let length = u32::try_from(packet.len()).unwrap();
+        let seconds = 1_000_000_000 + u32::try_from(at.as_secs()).unwrap();
+        for part in [seconds, at.subsec_nanos(), length, length] {
+            file.extend(part.to_le_bytes());
+        }
+        file.extend(packet);
+    }
+    std::fs::write(path, file).unwrap();
+}
+
+/// By sender: what it sent, and the threads it used.
+type Seen = BTreeMap<SocketAddr, (BTreeMap<(String, Option<String>), u32>, Vec<String>)>;
+
+#[test]
+fn the_replayed_mix_is_the_recorded_one_and_every_source_its_own_flow() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("trace.pcap");
+    let sources = ["198.51.100.7:1111", "198.51.100.7:2222", "203.0.113.9:1111"];
+    let operations = [
+        "check",
+        "report",
+        "ping",
+        "check",
+        "whitelist",
+        "info",
+        "check",
+    ];
+    let mut packets = Vec::new();
+    let mut expected = BTreeMap::new();
+    for number in 0..200 {
+        let source: SocketAddr = sources[number % 3].parse().unwrap();
+        let operation = operations[number % 7];
+        let datagram = if number % 50 == 49 {
+            b"not a request\n".to_vec()
+        } else {
+            Request::new(operation)
+                .digest(&format!("{number:040x}"))
+                .to_bytes()
+        };
+        let op = header(&datagram, "Op").unwrap_or("none").to_owned();
+        let digest = header(&datagram, "Op-Digest").map(str::to_owned);
+        *expected.entry((source, op, digest)).or_insert(0) += 1;
+        packets.push((Duration::from_millis(number as u64 * 10), source, datagram));
+    }
+    write_capture(&path, &packets);
+    let server = Fake::start(
+        Seen::new(),
+        |seen, socket, _, datagram, client| {
+            let (requests, threads) = seen.entry(client).or_default();
+            let op = header(datagram, "Op").unwrap_or("none").to_owned();
+            let digest = header(datagram, "Op-Digest").map(str::to_owned);
+            *requests.entry((op, digest)).or_insert(0) += 1;
+            threads.extend(header(datagram, "Thread").map(str::to_owned));
+            answer(socket, datagram, client);
+        },
+        |seen| seen,
+    );
+    let arguments = [
+        "--speed",
+        "4",
+        "--sources",
+        "127.77.0.0/16",
+        "--timeout",
+        "5",
+    ];
+    let result = replay(path.to_str().unwrap(), server.address, &arguments);
+    let seen = server.stop();
+
+    assert_eq!(result["sent"], 200);
+    assert_eq!(result["answered"], 200, "{result}");
+    assert_eq!(
+        (&result["sockets"], &result["sources"]),
+        (&3.into(), &2.into())
+    );
+    let addresses: BTreeSet<IpAddr> = seen.keys().map(SocketAddr::ip).collect();
+    let expected_addresses: Vec<IpAddr> = ["127.77.0.1", "127.77.0.2"]
+        .map(|ip| ip.parse().unwrap())
+        .into();
+    assert_eq!(Vec::from_iter(addresses), expected_addresses);
+    let mut recorded: BTreeMap<SocketAddr, BTreeMap<_, u32>> = BTreeMap::new();
+    for ((source, op, digest), count) in expected {
+        recorded
+            .entry(source)
+            .or_default()
+            .insert((op, digest), count);
+    }
+    let sorted = |flows: Vec<BTreeMap<(String, Option<String>), u32>>| {
+        let mut flows: Vec<String> = flows.iter().map(|flow| format!("{flow:?}")).collect();
+        flows.sort();
+        flows
+    };
+    let threads: Vec<Vec<String>> = seen.values().map(|(_, threads)| threads.clone()).collect();
+    let replayed = sorted(seen.into_values().map(|(requests, _)| requests).collect());
+    assert_eq!(replayed, sorted(recorded.into_values().collect()));
+    for threads in threads {
+        let different: BTreeSet<&String> = threads.iter().collect();
+        assert_eq!(different.len(), threads.len());
+        assert!(threads.iter().all(|thread| thread.len() == 5));
+    }
+    // The last request is due after 1,990 ms of the recording.
+    assert!(number(&result, "/window_s") >= 1.99 / 4.0);
+    assert_eq!(
+        number(&result, "/schedule/kind/recorded/speed").to_bits(),
+        4.0_f64.to_bits()
+    );
+}
+
+#[test]
+fn old_signatures_are_made_new_for_accounts_and_kept_for_others() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("trace.pcap");
+    let account = |user| Account { user, key: "00ff" };
+    let old = |user| {
+        Request::new("report")
+            .digest(&"a".repeat(40))
+            .at(1_000_000_000)
+            .signed_by(account(user))
+    };
+    let source = "198.51.100.7:1111".parse().unwrap();
+    let packets: Vec<_> = ["bob", "eve", "bob"]
+        .map(|user| (Duration::ZERO, source, old(user).to_bytes()))
+        .into();
+    write_capture(&path, &packets);
+    let accounts = folder.path().join("accounts");
+    std::fs::write(&accounts, "somewhere.else : 24441 : bob : aabb,00ff\n").unwrap();
+    let server = Setup::new(Io::Auto)
+        .file("pyzord.passwd", "bob : 00ff\neve : 00ff\n")
+        .file("pyzord.access", "all : all : allow\n")
+        .start();
+    let codes = |arguments: &[&str]| {
+        let result = replay(path.to_str().unwrap(), server.address(), arguments);
+        let codes = result["operations"][0]["codes"]
+            .as_object()
+            .unwrap()
+            .clone();
+        codes
+            .into_iter()
+            .map(|(code, answers)| (code, answers["answered"].as_u64().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(codes(&[]), [("401".to_owned(), 3)]);
+    let with = codes(&["--accounts", accounts.to_str().unwrap()]);
+    assert_eq!(with, [("200".to_owned(), 2), ("401".to_owned(), 1)]);
+}
+
+#[test]
+fn a_server_that_drops_every_thousandth_reply_shows_exactly_that() {
+    let server = serve(|socket, number, datagram, client| {
+        if number % 1000 != 999 {
+            answer(socket, datagram, client);
+        }
+    });
+    let arguments = ["--rate", "4000", "--duration", "2", "--timeout", "3"];
+    let result = replay(CHECKS, server.address, &arguments);
+    assert_eq!(result["sent"], 8000);
+    assert_eq!(result["answered"], 7992);
+    assert_eq!(
+        losses(&result, &["lost", "unknown", "own_socket", "unsent"]),
+        [8, 8, 0, 0]
+    );
+}
+
+#[test]
+fn repeated_and_mangled_replies_are_counted_as_such() {
+    let server = serve(|socket, number, datagram, client| match number % 100 {
+        10 => {
+            answer(socket, datagram, client);
+            answer(socket, datagram, client);
+        }
+        // No request can have this one yet.
+        20 => drop(socket.send_to(&reply("65535"), client)),
+        30 => {
+            drop(socket.send_to(b"nonsense", client));
+            answer(socket, datagram, client);
+        }
+        _ => answer(socket, datagram, client),
+    });
+    let arguments = ["--rate", "2000", "--duration", "1", "--timeout", "3"];
+    let result = replay(CHECKS, server.address, &arguments);
+    assert_eq!(result["answered"], 1980);
+    let counted = losses(&result, &["lost", "duplicate", "stray", "late"]);
+    assert_eq!(counted, [20, 20, 40, 0]);
+}
+
+#[test]
+fn replies_after_the_limit_are_lost_and_late() {
+    let server = serve(|socket, number, datagram, client| {
+        if number == 10 {
+            let (socket, datagram) = (socket.try_clone().unwrap(), datagram.to_vec());
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(900));
+                answer(&socket, &datagram, client);
+            });
+        } else {
+            answer(socket, datagram, client);
+        }
+    });
+    let arguments = ["--rate", "100", "--duration", "2", "--timeout", "0.5"];
+    let result = replay(CHECKS, server.address, &arguments);
+    let [late, lost] = losses(&result, &["late", "lost"])[..] else {
+        panic!("{result}");
+    };
+    // On a busy machine others may be late, too.
+    assert!(late >= 1 && lost >= late, "{result}");
+    assert_eq!(result["answered"].as_u64().unwrap() + lost, 200);
+}
+
+#[test]
+fn a_server_that_stalls_shows_in_both_latencies() {
+    const STALL: Duration = Duration::from_millis(200);
+    const DURATION_S: f64 = 4.0;
+    let stalls = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&stalls);
+    let server = Fake::start(
+        Instant::now(),
+        move |next, socket, _, datagram, client| {
+            if Instant::now() >= *next {
+                let began = Instant::now();
+                std::thread::sleep(STALL);
+                seen.lock().unwrap().push(began.elapsed().as_secs_f64());
+                *next = began + Duration::from_secs(1);
+            }
+            answer(socket, datagram, client);
+        },
+        |_| (),
+    );
+    let duration = DURATION_S.to_string();
+    let arguments = ["--rate", "1000", "--duration", &duration, "--timeout", "5"];
+    let result = replay(CHECKS, server.address, &arguments);
+    if !result["void"].is_null() {
+        eprintln!("void, on a busy machine: {}", result["void"]);
+        return;
+    }
+    // Requests come evenly: those that wait longer than so are the ones that came earlier in a stall than that.
+    let stalls = stalls.lock().unwrap();
+    let share_above = |latency_us: f64| {
+        let latency_s = latency_us / 1e6;
+        let above = stalls.iter().map(|stall_s| (stall_s - latency_s).max(0.0));
+        above.sum::<f64>() / DURATION_S
+    };
+    for clock in ["service", "intended"] {
+        let p90_us = number(&result, &format!("/operations/0/{clock}/p90_us"));
+        let max_us = number(&result, &format!("/operations/0/{clock}/max_us"));
+        let share = share_above(p90_us);
+        assert!(
+            (share - 0.1).abs() < 0.02,
+            "{clock}: {share} above {p90_us} us"
+        );
+        assert!(max_us > 190_000.0, "{clock}: {max_us}");
+    }
+}
+
+#[test]
+fn a_generator_that_was_stopped_says_so_and_does_not_blame_the_server() {
+    const STOPPED: Duration = Duration::from_millis(200);
+    let (server, seen) = counting();
+    let target = server.address.to_string();
+    let result = result(|json| {
+        let fixed = [CHECKS, "--target", &target, "--json", json];
+        let child = loadgen("replay", &fixed)
+            .args(["--rate", "500", "--duration", "3", "--timeout", "5"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        assert!(eventually(PATIENCE, || seen.load(Ordering::Relaxed) > 300));
+        signal(&child, Signal::SIGSTOP);
+        assert!(eventually(PATIENCE, || has_stopped(&child)));
+        std::thread::sleep(STOPPED);
+        signal(&child, Signal::SIGCONT);
+        child.wait_with_output().unwrap()
+    });
+    assert!(result["void"].is_string(), "{result}");
+    // The first request that was late by it was due 2 ms after the stop at the latest.
+    let stopped_us = STOPPED.as_secs_f64() * 1e6 - 3000.0;
+    assert!(
+        number(&result, "/schedule/lag/max_us") >= stopped_us,
+        "{result}"
+    );
+    assert!(number(&result, "/operations/0/intended/max_us") >= stopped_us);
+    assert!(
+        number(&result, "/operations/0/service/p99_us") < stopped_us / 2.0,
+        "{result}"
+    );
+    assert_eq!(result["sent"], 1500);
+    assert_eq!(result["answered"], 1500);
+}
+
+/// Whether all threads have: on a busy machine that takes its time.
+fn has_stopped(child: &Child) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    tasks.flatten().all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.starts_with(" T"))
+    })
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+#[test]
+fn what_the_servers_kernel_drops_is_attributed_to_it() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // The smallest there is: room for a few requests.
+    socket2::SockRef::from(&socket)
+        .set_recv_buffer_size(1)
+        .unwrap();
+    let target = socket.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(1500));
+        socket
+            .set_read_timeout(Some(Duration::from_secs(1)))
+            .unwrap();
+        let mut buffer = [0; 9000];
+        while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+            answer(&socket, &buffer[..length], client);
+        }
+        // Its drops are read from it at the end.
+        std::thread::sleep(Duration::from_secs(4));
+    });
+    let pid = std::process::id().to_string();
+    let arguments = [
+        "--rate",
+        "500",
+        "--duration",
+        "1",
+        "--timeout",
+        "4",
+        "--server-pid",
+        &pid,
+    ];
+    let result = replay(CHECKS, target, &arguments);
+    let counted = losses(&result, &["lost", "server_kernel", "unknown"]);
+    assert!(counted[0] > 400, "{result}");
+    assert_eq!(counted[1], counted[0], "{result}");
+    assert_eq!(counted[2], 0);
+    server.join().unwrap();
+}
+
+#[test]
+fn many_sources_share_the_sockets_there_are() {
+    let server = Fake::start(
+        BTreeSet::new(),
+        |clients, socket, _, datagram, client| {
+            clients.insert(client);
+            answer(socket, datagram, client);
+        },
+        |clients| clients.len(),
+    );
+    let arguments = [
+        "--rate",
+        "1000",
+        "--duration",
+        "1",
+        "--sockets",
+        "5",
+        "--timeout",
+        "5",
+        "--poisson",
+        "--threads",
+        "2",
+    ];
+    let result = replay("synthetic:check=1,sources=100", server.address, &arguments);
+    assert_eq!(server.stop(), 5);
+    assert_eq!(result["sockets"], 5);
+    assert_eq!(result["sent"], result["answered"]);
+    assert_eq!(result["schedule"]["kind"], "poisson");
+    assert_eq!(result["losses"]["stray"], 0);
+}
+
+#[test]
+fn a_trace_in_rounds_goes_on_until_it_is_stopped() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("trace.pcap");
+    let source = "198.51.100.7:1111".parse().unwrap();
+    let packet = |number: u64| {
+        let at = Duration::from_millis(10 * number);
+        (at, source, Request::new("ping").to_bytes())
+    };
+    write_capture(&path, &(0..10).map(packet).collect::<Vec<_>>());
+    let (server, seen) = counting();
+    let target = server.address.to_string();
+    let result = result(|json| {
+        let fixed = [
+            path.to_str().unwrap(),
+            "--target",
+            &target,
+            "--json",
+            json,
+            "--loop",
+        ];
+        let child = loadgen("replay", &fixed)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        assert!(eventually(PATIENCE, || seen.load(Ordering::Relaxed) > 30));
+        signal(&child, Signal::SIGINT);
+        child.wait_with_output().unwrap()
+    });
+    assert_eq!(result["ended_early"], true);
+    let sent = result["sent"].as_u64().unwrap();
+    assert!(sent > 10, "more than one round: {result}");
+    assert_eq!(result["answered"], sent);
+    let window_s = number(&result, "/window_s");
+    let due = u64::try_from(Duration::from_secs_f64(window_s).as_millis() / 10 + 1).unwrap();
+    assert!(sent <= due, "{sent} of {due}");
+}
+
+#[test]
+fn a_ramp_measures_each_step() {
+    let server = serve(|socket, _, datagram, client| answer(socket, datagram, client));
+    let target = server.address.to_string();
+    let series = result(|json| {
+        let steps = [
+            "--from",
+            "100",
+            "--to",
+            "300",
+            "--step",
+            "100",
+            "--step-duration",
+            "0.5",
+        ];
+        let fixed = [
+            CHECKS, "--target", &target, "--json", json, "--warmup", "0.1",
+        ];
+        loadgen("ramp", &[&fixed[..], &steps].concat())
+            .output()
+            .unwrap()
+    });
+    let runs = series["runs"].as_array().unwrap();
+    let sent: Vec<u64> = runs
+        .iter()
+        .map(|run| run["sent"].as_u64().unwrap())
+        .collect();
+    assert_eq!(sent, [50, 100, 150]);
+    assert_eq!(series["kind"], "ramp");
+}
+
+#[test]
+fn what_cannot_be_done_is_one_line() {
+    let server = serve(|socket, _, datagram, client| answer(socket, datagram, client));
+    let alive = server.address.to_string();
+    let deaf = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = deaf.local_addr().unwrap().to_string();
+    let closed = UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let common = ["--rate", "100", "--duration", "1"];
+    let cases = [
+        (
+            vec![CHECKS, "--target", &closed],
+            "refuses: nothing listens there",
+        ),
+        (
+            vec![CHECKS, "--target", "nowhere.invalid:1"],
+            "cannot find the target nowhere.invalid:1",
+        ),
+        (vec!["/dev/null", "--target", &alive], "/dev/null is empty"),
+        (vec!["/missing", "--target", &alive], "cannot read /missing"),
+        (
+            vec![CHECKS, "--target", &alive, "--json", "/missing/a"],
+            "cannot write /missing/a",
+        ),
+        (
+            vec![CHECKS, "--target", &alive, "--accounts", "/missing"],
+            "cannot read /missing",
+        ),
+        (
+            vec![CHECKS, "--target", &alive, "--sources", "192.0.2.0/24"],
+            "cannot send from 192.0.2.1",
+        ),
+        (
+            vec![CHECKS, "--target", &alive, "--sources", "::/64"],
+            "--sources must be addresses like",
+        ),
+        (
+            vec![CHECKS, "--target", &alive, "--server-pid", "4194304"],
+            "process 4194304",
+        ),
+        (
+            vec![CHECKS, "--target", &silent],
+            "did not answer a single request",
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let output = loadgen("replay", &[&arguments[..], &common].concat())
+            .output()
+            .unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
+        assert!(errors.contains(expected), "{arguments:?}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+}
