@@ -7,8 +7,9 @@
 set -euo pipefail
 
 readonly address=127.0.0.1 empty_starts=9
-# A record is expired once it is a month old: 70 % of all. When half of all have been deleted, the filter is built anew.
-readonly month_s=2592000 expire_at_most_s=600
+# A record is expired once it is a month old: 70 % of all. When half of all have been deleted, the filter is built anew,
+# if it is larger than the smallest.
+readonly month_s=2592000 expire_at_most_s=600 rebuilt_above=1100000 kept_percent=40
 # The server's default.
 readonly hot_set_bytes=$((256 << 20))
 # More digests than the default hot set holds, all of them new.
@@ -23,7 +24,7 @@ usage() {
 Usage: ops/scale.sh [--quick] [--digests N] [--seconds S] [--out DIR]
 
   --quick      1,200,000 digests and short phases, results in a temporary folder: does it all work?
-  --digests N  digests stored (10000000); a filter is built anew only for more than 1,100,000
+  --digests N  digests stored (10000000); a filter is built anew only for more than $rebuilt_above
   --seconds S  how long each phase is measured that does not end by itself (15)
   --out DIR    where results go (ops/runs/DATE-HOST-scale)
 
@@ -123,11 +124,11 @@ forget_files() {
     done
 }
 
-# phase NAME ARGUMENT...: runs in the background, as blast_pid.
+# begin_phase NAME KNOWN ARGUMENT...: runs in the background, as blast_pid. KNOWN is how many digests it asks about.
 begin_phase() {
-    local name=$1
-    shift
-    $sched "$bin/loadgen" blast --target "$address:$port" --server-pid "$server_pid" --known "$digests" "${load[@]}" \
+    local name=$1 known=$2
+    shift 2
+    $sched "$bin/loadgen" blast --target "$address:$port" --server-pid "$server_pid" --known "$known" "${load[@]}" \
         --json "$out/$name.json" "$@" >"$scratch/$name.txt" &
     blast_pid=$!
 }
@@ -183,28 +184,44 @@ full_start() {
 # Everything is kept, so that the sweeper has nothing to do.
 keep_everything() {
     forget_files
-    phase disk --duration "$seconds" --warmup 0 --report-share 0 --seed 1
+    phase disk "$digests" --duration "$seconds" --warmup 0 --report-share 0 --seed 1
     reads "disk"
-    phase idle --duration "$seconds" --warmup 3 --report-share 0 --seed 1
+    phase idle "$digests" --duration "$seconds" --warmup 3 --report-share 0 --seed 1
     memory "after these checks"
-    phase folding --duration $((2 * seconds)) --report-share 0.1 --seed 1
+    # What is reported expires no more, and most shall.
+    phase folding $((digests / 10)) --duration $((2 * seconds)) --report-share 0.1 --seed 1
     memory "after these reports"
     reads "disk, idle, folding, reporting"
     stop
+}
+
+# Whether enough has gone.
+is_swept() {
+    if ((digests > rebuilt_above)); then
+        grep -q 'the new filter is in use' "$server_log"
+    else
+        (($(number digests) * 100 < digests * kept_percent))
+    fi
 }
 
 # What is older than a month goes. It begins as soon as the server has started, and ends when the filter is in use that
 # is built once half has gone.
 expire() {
     start full expire --cleanup-age "$month_s"
-    begin_phase expire --duration "$expire_at_most_s" --warmup 1 --report-share 0 --seed 1
+    begin_phase expire "$digests" --duration "$expire_at_most_s" --warmup 1 --report-share 0 --seed 1
     local deadline=$((SECONDS + expire_at_most_s))
-    until grep -q 'the new filter is in use' "$server_log" || ((SECONDS > deadline)); do sleep 0.2; done
+    until is_swept; do
+        if ((SECONDS > deadline)); then
+            echo "scale.sh: what has expired is not swept in $expire_at_most_s s" >&2
+            exit 1
+        fi
+        sleep 0.2
+    done
     sleep 1
     kill "$blast_pid"
     end_phase expire
-    memory "half swept, filter built anew"
-    "$bin/loadgen" blast --target "$address:$port" --preload --seed 2 --known "$filling" --op ping --duration 0.1 >/dev/null
+    memory "swept"
+    "$bin/loadgen" blast --target "$address:$port" --quiet --preload --seed 2 --known "$filling" --op ping --duration 0.1
     memory "hot set filled by reports"
     reads "sweeping, rebuilding"
     stop
@@ -250,7 +267,7 @@ write_readme() {
         printf 'Microseconds; cells: median of the half seconds (worst). The phases:\n\n'
         printf -- '- `disk`: right after a start, the store'"'"'s files dropped from the page cache;\n'
         printf -- '- `idle`: nothing else goes on;\n'
-        printf -- '- `folding`: one request in ten is a report of 100 digests; only while folding;\n'
+        printf -- '- `folding`: one request in ten is a report of 100 digests, and all are about a tenth of the digests; only while folding;\n'
         printf -- '- `reporting`: the same, between folds;\n'
         printf -- '- `sweeping`: seven digests in ten have expired and are deleted;\n'
         printf -- '- `rebuilding`: the filter is built anew.\n\n'
