@@ -1,6 +1,7 @@
 //! Undoes gzip and zstd, recognised by their first bytes.
 
-use std::io::{self, BufRead as _, BufReader, Cursor, Read};
+use std::error::Error;
+use std::io::{self, BufRead as _, BufReader, Cursor, ErrorKind, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
@@ -61,7 +62,7 @@ impl<R: Read> ZstdFrames<R> {
                     let mut skipped = self.source.by_ref().take(length.into());
                     io::copy(&mut skipped, &mut io::sink())?;
                 }
-                Err(error) => return Err(io::Error::other(error)),
+                Err(error) => return Err(failure(error)),
             }
         }
         Ok(false)
@@ -91,7 +92,7 @@ impl<R: Read> Read for ZstdFrames<R> {
             while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
                 self.decoder
                     .decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1))
-                    .map_err(io::Error::other)?;
+                    .map_err(failure)?;
             }
             if self.decoder.can_collect() > 0 {
                 return self.decoder.read(buffer);
@@ -100,4 +101,17 @@ impl<R: Read> Read for ZstdFrames<R> {
             self.in_frame = false;
         }
     }
+}
+
+/// In words that need no knowledge of the format where the file simply ends too early.
+fn failure(error: FrameDecoderError) -> io::Error {
+    let mut cause: Option<&dyn Error> = Some(&error);
+    while let Some(part) = cause {
+        let io = part.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == ErrorKind::UnexpectedEof) {
+            return io::Error::new(ErrorKind::UnexpectedEof, "the compressed file is cut short");
+        }
+        cause = part.source();
+    }
+    io::Error::other(error)
 }
