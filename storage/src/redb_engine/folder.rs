@@ -158,6 +158,11 @@ impl Folder {
     /// replaced, the next one can use.
     fn fold_shard(&self, index: usize, mut batches: &[Arc<Batch>]) -> bool {
         while !batches.is_empty() {
+            if self.store.memory.shards[index].handle.is_failed() {
+                // Its changes, which grow in number, are not worth sorting.
+                count(&self.store.counters.fold_failures);
+                return false;
+            }
             let (now, later) = batches.split_at(self.batches_with_room(index, batches));
             if !self.fold_batches(index, now) {
                 return false;
