@@ -21,7 +21,7 @@ readonly profile_s=3 profile_hz=4000 profile_symbols=25
 
 usage() {
     cat <<USAGE
-Usage: ops/bench.sh [--quick] [--pairs N] [--seconds S] [--out DIR] [SCENARIO...]
+Usage: ops/bench.sh [--quick] [--pairs N] [--seconds S] [--rounds N] [--out DIR] [SCENARIO...]
 
   --quick      one short pair of each scenario, results in a temporary folder: does it all work?
   --pairs N    pairs of runs for each scenario (21); 6 are the fewest that give the ratio a confidence interval
@@ -30,9 +30,10 @@ Usage: ops/bench.sh [--quick] [--pairs N] [--seconds S] [--out DIR] [SCENARIO...
   --out DIR    where results go (ops/runs/DATE-HOST)
 
 Scenarios (all of them unless named):
-$(printf '%s ' "${all_scenarios[@]}" | fold -s -w 100 | sed 's/^/  /')
+$(printf '%s ' "${all_scenarios[@]}" | fold -s -w 100 | sed 's/^/  /; s/ $//')
 
-All of them take about 12 minutes once everything is built.
+All of them take about 12 minutes once everything is built. The machine should do nothing else: see that the load average
+in the README that is written is small.
 USAGE
 }
 
@@ -246,6 +247,8 @@ whole_cost() {
         kill -USR1 "$server_pid"
         sleep 0.1
         unfolded=$(sed -n 's/.*store: StoreStats.* unfolded_changes: \([0-9]*\),.*/\1/p' "$server_home/pyzord.log" | tail -n 1)
+        # The log is written by a thread that comes last.
+        unfolded=${unfolded:-1}
     done
     reports=$(sed -n 's/.*so far: .*report 200: \([0-9]*\).*/\1/p' "$server_home/pyzord.log" | tail -n 1)
     cpu_ns=$(awk -v ticks="$(getconf CLK_TCK)" '{ printf "%.0f", ($14 + $15) / ticks * 1e9 }' "/proc/$server_pid/stat")

@@ -28,6 +28,8 @@ Usage: ops/scale.sh [--quick] [--digests N] [--seconds S] [--out DIR]
   --seconds S  how long each phase is measured that does not end by itself (15)
   --out DIR    where results go (ops/runs/DATE-HOST-scale)
 
+Ten million digests take about 9 minutes and 6 GB of disk once everything is built. Needs python3 and libgdbm.so.6.
+
 SCHED, if set, is a command that the load generator runs under, such as "taskset -c 7": server and load generator share
 the cores, and what one takes from the other is part of what is measured.
 USAGE
@@ -299,10 +301,15 @@ while (($#)); do
     --seconds) seconds=${2:?} && shift ;;
     --out) out=${2:?} && shift ;;
     -h | --help) usage && exit ;;
-    *) usage >&2 && exit 2 ;;
+    *) echo "scale.sh: no such option: $1" >&2 && usage >&2 && exit 2 ;;
     esac
     shift
 done
+
+if ! python3 -c 'import ctypes; ctypes.CDLL("libgdbm.so.6")' 2>/dev/null; then
+    echo "scale.sh: python3 and libgdbm.so.6 are needed (Debian: python3 libgdbm6)" >&2
+    exit 1
+fi
 
 cd "$root"
 cargo build --release --locked -p pyzord -p loadgen --bins
