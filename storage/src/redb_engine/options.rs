@@ -13,6 +13,11 @@ pub enum Durability {
 }
 
 /// What an operator decides about a store.
+///
+/// A process takes more memory than the two budgets below: the filter (3 bytes a digest), changes that are not folded, and
+/// what the allocator of glibc does not give back, because pages are allocated by one thread and freed by another. With 3 M
+/// digests stored, half a million changes folded three times and 200,000 digests read, a process had 583 MiB, and 431 MiB
+/// with `MALLOC_ARENA_MAX=2` in its environment; with mimalloc 506 MiB, with jemalloc 542 MiB.
 #[derive(Clone, Copy, Debug)]
 pub struct RedbOptions {
     /// How long a record lives after its latest report or whitelisting.
