@@ -243,7 +243,7 @@ fn every_form_of_the_result_is_written() {
     let file = |name: &str| folder.path().join(name);
     let output = try_blast(&echo.address.to_string(), |command| {
         command.args(SHORT).arg("--quiet");
-        for form in ["json", "csv", "hgrm", "hlog"] {
+        for form in ["json", "csv", "hgrm", "hlog", "html"] {
             command.arg(format!("--{form}")).arg(file(form));
         }
     });
@@ -267,6 +267,8 @@ fn every_form_of_the_result_is_written() {
         .filter(|line| line.contains(",all,"))
         .count();
     assert_eq!((logged, rows), (parts, parts));
+    let page = read("html");
+    assert!(page.contains("Latency by percentile") && page.ends_with("</html>\n"));
 }
 
 #[test]

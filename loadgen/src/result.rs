@@ -249,7 +249,6 @@ impl RunResult {
         (!parts.is_empty()).then(|| Latencies::sum(parts))
     }
 
-    #[allow(dead_code, reason = "the page will show it")]
     /// Requests without a reply in time, of all that were answered or lost: 0 to 1.
     pub(crate) fn loss_share(&self) -> f64 {
         crate::cpu::share(self.losses.lost, self.answered + self.losses.lost)

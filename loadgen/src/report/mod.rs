@@ -2,6 +2,7 @@
 //!
 //! - `progress`: while it runs;
 //! - `terminal`: the summary at its end;
+//! - `html`: a page of its own;
 //! - `csv`, `hgrm`, `hlog`: the timeline, the percentiles and the timeline's histograms, for other programs;
 //! - `assertion`: what the run is held to.
 
@@ -9,6 +10,7 @@ pub(crate) mod assertion;
 mod csv;
 mod hgrm;
 mod hlog;
+pub(crate) mod html;
 pub(crate) mod progress;
 pub(crate) mod terminal;
 
@@ -39,6 +41,9 @@ pub(crate) struct Outputs {
     /// Write a histogram of each part of the window here, for HdrHistogram's log tools
     #[arg(long, value_name = "FILE")]
     pub(crate) hlog: Option<PathBuf>,
+    /// Write a page here that shows everything in a browser, in one file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Fail (status 1) unless this holds: 'p99<2ms', 'check.p99.9<=5ms', 'loss=0', 'loss<0.01%', 'rate>50000', 'errors=0';
     /// may be given several times. Latency counts from the intended time of sending where there is one; 'p99.service' and
     /// 'p99.intended' name one
@@ -59,7 +64,7 @@ pub(crate) enum Verdict {
 impl Outputs {
     /// Fails if a file cannot be written: to be called before a long run rather than found out after it.
     pub(crate) fn try_files(&self) -> Result<(), Error> {
-        let paths = [&self.json, &self.csv, &self.hgrm, &self.hlog];
+        let paths = [&self.json, &self.csv, &self.hgrm, &self.hlog, &self.html];
         for path in paths.into_iter().flatten() {
             let opened = OpenOptions::new().create(true).append(true).open(path);
             opened.map_err(|source| Error::Write(path.clone(), source))?;
@@ -88,6 +93,9 @@ impl Outputs {
         }
         if let Some(path) = &self.hlog {
             write_file(path, |out| hlog::write(run, out))?;
+        }
+        if let Some(path) = &self.html {
+            write_file(path, |out| html::write(run, &self.assertions, out))?;
         }
         Ok(self.check(run))
     }
@@ -132,13 +140,14 @@ mod tests {
             csv: path("a.csv"),
             hgrm: path("a.hgrm"),
             hlog: path("a.hlog"),
+            html: path("a.html"),
             assertions: vec!["p50<1s".parse().unwrap()],
             quiet: true,
         };
         assert!(outputs.keeps_histograms());
         outputs.try_files().unwrap();
         assert_eq!(outputs.write(&example(1.0)).unwrap(), Verdict::Met);
-        for name in ["a.json", "a.csv", "a.hgrm", "a.hlog"] {
+        for name in ["a.json", "a.csv", "a.hgrm", "a.hlog", "a.html"] {
             let length = folder.path().join(name).metadata().unwrap().len();
             assert!(length > 500, "{name} has {length} bytes");
         }

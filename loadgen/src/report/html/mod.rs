@@ -1,0 +1,74 @@
+//! The page of a run: one file that can be mailed, with every picture in words beside it.
+//!
+//! - `run`: what the page of a run says, section by section;
+//! - `pictures`: its plots;
+//! - `plot`, `axis`: line plots as SVG, and their scales;
+//! - `page`: the frame, tables and tiles, for other pages too.
+
+mod axis;
+pub(crate) mod page;
+mod pictures;
+mod plot;
+mod run;
+
+pub(crate) use axis::Axis;
+pub(crate) use plot::{Line, Plot};
+pub(crate) use run::write;
+
+/// Microseconds in the unit that suits them, with three digits.
+pub(crate) fn time(us: f64) -> String {
+    const US_PER_MS: f64 = 1e3;
+    const US_PER_S: f64 = 1e6;
+    // What is rounded up to a thousand is one of the next unit.
+    if us < 999.5 {
+        format!("{} µs", three_digits(us))
+    } else if us < 999.5 * US_PER_MS {
+        format!("{} ms", three_digits(us / US_PER_MS))
+    } else {
+        format!("{} s", three_digits(us / US_PER_S))
+    }
+}
+
+/// As many digits after the point as make three in all; none that are only noughts.
+pub(crate) fn three_digits(number: f64) -> String {
+    let digits = match number.abs() {
+        size if size >= 99.95 => 0,
+        size if size >= 9.995 => 1,
+        _ => 2,
+    };
+    let text = format!("{number:.digits$}");
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
+/// A large number in thousands or millions.
+pub(crate) fn short(number: f64) -> String {
+    if number < 999.5 {
+        three_digits(number)
+    } else if number < 999.5e3 {
+        format!("{}k", three_digits(number / 1e3))
+    } else {
+        format!("{}M", three_digits(number / 1e6))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits_and_a_unit() {
+        let texts = [0.0, 0.123, 12.34, 512.2, 999.7, 1_500.0, 99_960.0, 2e6].map(time);
+        let expected = [
+            "0 µs", "0.12 µs", "12.3 µs", "512 µs", "1 ms", "1.5 ms", "100 ms", "2 s",
+        ];
+        assert_eq!(texts, expected);
+        assert_eq!(
+            [7.0, 20_000.0, 1_250_000.0].map(short),
+            ["7", "20k", "1.25M"]
+        );
+    }
+}

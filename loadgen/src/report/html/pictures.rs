@@ -1,0 +1,273 @@
+//! The plots of a run, each with a table of the same numbers.
+
+use super::page::{Cell, Table};
+use super::{Axis, Line, Plot, short, time};
+use crate::latency::Latencies;
+use crate::report::terminal::{grouped, grouped_float};
+use crate::result::{IntervalResult, RunResult};
+
+/// Points of a percentile line for each halving of the distance to 100 %.
+const TICKS_PER_HALF_DISTANCE: u32 = 8;
+/// More parts than this are drawn and listed together, some at a time.
+const MAX_PARTS: usize = 200;
+
+/// Latency by percentile: for each operation from the actual time of sending, and dashed from the intended one.
+pub(crate) fn percentiles(run: &RunResult) -> String {
+    let mut lines = Vec::new();
+    for (colour, operation) in run.operations.iter().enumerate() {
+        let mut add = |clock: &str, is_dashed, latencies: &Latencies| {
+            if latencies.count() > 0 {
+                lines.push(Line {
+                    name: format!("{}{clock}", operation.operation),
+                    colour,
+                    is_dashed,
+                    points: percentile_points(latencies),
+                });
+            }
+        };
+        let intended = operation.intended();
+        let clock = if intended.is_some() {
+            ", from the actual sending"
+        } else {
+            ""
+        };
+        add(clock, false, &operation.service());
+        if let Some(intended) = intended {
+            add(", from the intended sending", true, &intended);
+        }
+    }
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let plot = Plot {
+        description: "Latency by percentile; the table above holds the same numbers",
+        x: Axis::percentiles(
+            "share of answers that were faster",
+            points().map(|point| point.0).fold(1.0, f64::max),
+        ),
+        y: Axis::logarithmic("latency", points().map(|point| point.1), time),
+        lines: Vec::new(),
+    };
+    Plot { lines, ..plot }.html()
+}
+
+/// From 1/(1-q) to microseconds.
+fn percentile_points(latencies: &Latencies) -> Vec<(f64, f64)> {
+    let last = whole(latencies.count());
+    let steps = latencies
+        .nanoseconds()
+        .iter_quantiles(TICKS_PER_HALF_DISTANCE);
+    steps
+        .map(|step| {
+            // The longest of n answers stands where one in n is as long.
+            let inverse = 1.0 / (1.0 - step.quantile_iterated_to());
+            let quantile = step.quantile_iterated_to();
+            (
+                inverse.min(last.max(1.0)),
+                latencies.at_quantile_us(quantile),
+            )
+        })
+        .collect()
+}
+
+/// A stretch of the timeline.
+struct Part {
+    ended_s: f64,
+    length_s: f64,
+    sent: u64,
+    answered: u64,
+    lost: u64,
+    /// The median, the 99th percentile and the longest; of several parts the highest of each.
+    points_us: [f64; 3],
+    cpu_ns: Option<f64>,
+}
+
+/// The timeline, with neighbours drawn together where there are too many.
+fn parts(run: &RunResult) -> Vec<Part> {
+    let together = run.timeline.len().div_ceil(MAX_PARTS).max(1);
+    let mut ended_s = 0.0;
+    let chunks = run.timeline.chunks(together);
+    chunks
+        .map(|intervals| {
+            let part = part(intervals, ended_s);
+            ended_s = part.ended_s;
+            part
+        })
+        .collect()
+}
+
+fn part(intervals: &[IntervalResult], began_s: f64) -> Part {
+    let length_s: f64 = intervals.iter().map(|each| each.length_s).sum();
+    let total = |count: fn(&IntervalResult) -> u64| intervals.iter().map(count).sum();
+    let highest = |point: fn(&crate::latency::Percentiles) -> f64| {
+        let points = intervals
+            .iter()
+            .map(|each| each.intended.as_ref().unwrap_or(&each.service));
+        points.map(point).fold(0.0, f64::max)
+    };
+    let costs = intervals
+        .iter()
+        .filter_map(|each| each.server_cpu_ns_per_request);
+    Part {
+        ended_s: began_s + length_s,
+        length_s,
+        sent: total(|each| each.sent),
+        answered: total(|each| each.answered),
+        lost: total(|each| each.lost),
+        points_us: [
+            highest(|points| points.p50_us),
+            highest(|points| points.p99_us),
+            highest(|points| points.max_us),
+        ],
+        cpu_ns: costs.filter(|cost| cost.is_finite()).reduce(f64::max),
+    }
+}
+
+impl Part {
+    /// The middle, where it is drawn.
+    fn middle_s(&self) -> f64 {
+        self.ended_s - self.length_s / 2.0
+    }
+
+    fn per_second(&self, count: u64) -> f64 {
+        whole(count) / self.length_s
+    }
+}
+
+/// Sent and answered requests over time, latency over time, and both in a table.
+pub(crate) fn timeline(run: &RunResult) -> String {
+    let parts = parts(run);
+    if parts.is_empty() {
+        return super::page::note("The run has no timeline.");
+    }
+    rates(&parts) + &latencies(&parts) + &table(&parts)
+}
+
+fn seconds_axis(parts: &[Part]) -> Axis {
+    let end = parts.last().map_or(1.0, |part| part.ended_s);
+    Axis::up_to("seconds since the start of the window", end, |s| {
+        super::three_digits(s)
+    })
+}
+
+fn rates(parts: &[Part]) -> String {
+    let line = |name: &str, colour, is_dashed, count: fn(&Part) -> u64| Line {
+        name: name.to_owned(),
+        colour,
+        is_dashed,
+        points: parts
+            .iter()
+            .map(|part| (part.middle_s(), part.per_second(count(part))))
+            .collect(),
+    };
+    let lines = vec![
+        line("sent", 1, false, |part| part.sent),
+        line("answered", 0, false, |part| part.answered),
+    ];
+    let highest = lines.iter().flat_map(|line| &line.points);
+    let highest = highest.map(|point| point.1).fold(0.0, f64::max);
+    let plot = Plot {
+        description: "Requests sent and answered a second over time; the table below holds the numbers",
+        x: seconds_axis(parts),
+        y: Axis::from_zero("requests a second", highest, short),
+        lines,
+    };
+    plot.html()
+}
+
+fn latencies(parts: &[Part]) -> String {
+    let names = ["median", "99 %", "longest"];
+    let answered = || parts.iter().filter(|part| part.answered > 0);
+    let line = |(place, name): (usize, &&str)| Line {
+        name: (*name).to_owned(),
+        colour: [2, 3, 4][place],
+        is_dashed: place == 2,
+        points: answered()
+            .map(|part| (part.middle_s(), part.points_us[place]))
+            .collect(),
+    };
+    let lines: Vec<Line> = names.iter().enumerate().map(line).collect();
+    let points = answered().flat_map(|part| part.points_us);
+    let plot = Plot {
+        description: "Latency over time: median, 99th percentile and longest; the table below holds the numbers",
+        x: seconds_axis(parts),
+        y: Axis::logarithmic("latency", points, time),
+        lines,
+    };
+    plot.html()
+}
+
+fn table(parts: &[Part]) -> String {
+    let row = |part: &Part| {
+        let mut cells = vec![
+            Cell::number(format!("{:.1}", part.ended_s)),
+            Cell::number(grouped_float(part.per_second(part.sent))),
+            Cell::number(grouped_float(part.per_second(part.answered))),
+            Cell::number(grouped(part.lost)),
+        ];
+        cells.extend(part.points_us.map(|us| Cell::number(time(us))));
+        cells.push(Cell::number(
+            part.cpu_ns.map_or("–".to_owned(), grouped_float),
+        ));
+        cells
+    };
+    Table {
+        caption: "Where parts are listed together, times and costs are the highest of them.",
+        heads: vec![
+            "until s",
+            "sent /s",
+            "answered /s",
+            "lost",
+            "median",
+            "99 %",
+            "longest",
+            "CPU ns an answer",
+        ],
+        rows: parts.iter().map(row).collect(),
+    }
+    .folded("The timeline as a table")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no run has 2^52 requests")]
+fn whole(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::tests::example;
+
+    #[test]
+    fn percentile_lines_end_at_the_longest_answer() {
+        let points = percentile_points(&example(1.0).service());
+        let (first, last) = (points[0], points[points.len() - 1]);
+        assert!((first.0 - 1.0).abs() < 1e-9 && first.1 < 2.0, "{first:?}");
+        assert!((last.0 - 20_000.0).abs() < 1e-6, "{last:?}");
+        assert!((last.1 / 10_000.0 - 1.0).abs() < 1e-3, "{last:?}");
+        assert!(points.windows(2).all(|pair| pair[0].1 <= pair[1].1));
+    }
+
+    #[test]
+    fn long_timelines_are_drawn_in_fewer_parts() {
+        let mut run = example(1_700.0);
+        let interval = run.timeline[0].clone();
+        run.timeline = vec![interval; 1_001];
+        let parts = parts(&run);
+        assert_eq!(parts.len(), 167);
+        assert!((parts[0].length_s - 6.0).abs() < 1e-9);
+        assert!((parts[166].ended_s - 1_001.0).abs() < 1e-6);
+        assert_eq!(
+            parts.iter().map(|part| part.answered).sum::<u64>(),
+            10_010_000
+        );
+        assert!((parts[3].per_second(parts[3].answered) - 10_000.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_run_without_parts_or_answers_has_a_page_all_the_same() {
+        let mut run = example(1.0);
+        run.timeline.clear();
+        run.operations.clear();
+        assert!(timeline(&run).contains("no timeline"));
+        assert!(percentiles(&run).contains("<svg"));
+    }
+}
