@@ -317,3 +317,67 @@ fn an_output_that_cannot_be_written_is_noticed_before_the_run() {
         "{errors}"
     );
 }
+
+/// Compares files, which need not be results: status, output and errors.
+fn compare(arguments: &[&std::path::Path]) -> (Option<i32>, String, String) {
+    let output = Command::new(program("loadgen"))
+        .arg("compare")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn comparisons_end_with_a_verdict() {
+    let echo = Echo::start();
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let result = blast(echo.address, echo.child.id(), &[]);
+    std::fs::write(file("a.json"), result.to_string()).unwrap();
+    let (status, text, _) = compare(&[&file("a.json"), &file("a.json")]);
+    assert_eq!(status, Some(0));
+    assert!(text.contains("overall: no difference (1 pairs)"), "{text}");
+
+    // Every number of the slower one is a third of what it was.
+    let mut slower = result.clone();
+    slower["rate_per_s"] = (result["rate_per_s"].as_f64().unwrap() / 3.0).into();
+    for interval in slower["timeline"].as_array_mut().unwrap() {
+        interval["answered"] = (interval["answered"].as_u64().unwrap() / 3).into();
+    }
+    std::fs::write(file("b.json"), slower.to_string()).unwrap();
+    let (a, b) = (file("a.json"), file("b.json"));
+    let against = std::path::Path::new("--against");
+    let mut eight: Vec<&std::path::Path> = vec![&a; 8];
+    eight.push(against);
+    eight.extend(vec![b.as_path(); 8]);
+    let (status, text, _) = compare(&eight);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("overall: worse (8 pairs)"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_compared_gets_one_line_and_status_2() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("a.txt");
+    std::fs::write(&file, "no result").unwrap();
+    let missing = folder.path().join("missing.json");
+    for (arguments, expected) in [
+        (
+            vec![file.as_path(), &file],
+            "is not a result of this program",
+        ),
+        (vec![missing.as_path(), &missing], "cannot read"),
+        (vec![file.as_path()], "expected two results"),
+    ] {
+        let (status, _, errors) = compare(&arguments);
+        assert_eq!(status, Some(2), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        assert!(errors.contains(expected), "{errors}");
+    }
+}

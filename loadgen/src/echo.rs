@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cpu;
 use crate::error::Error;
@@ -35,7 +35,7 @@ pub(crate) fn run(flags: &EchoFlags) -> Result<(), Error> {
         cpu::pin(core).map_err(|source| Error::Pin(core, source))?;
     }
     println!("listening on {address}");
-    let answered = echo(&socket, &stop)?;
+    let answered = echo(&socket, &stop, flags.delay_us)?;
     println!(
         "{} datagrams in {} batches",
         answered.datagrams, answered.batches
@@ -64,16 +64,28 @@ struct Answered {
     batches: u64,
 }
 
-fn echo(socket: &UdpSocket, stop: &AtomicBool) -> io::Result<Answered> {
+fn echo(socket: &UdpSocket, stop: &AtomicBool, delay: Duration) -> io::Result<Answered> {
     let mut batch = Batch::with_addresses(BUFFER_BYTES);
     let mut answered = Answered::default();
     while !stop.load(Ordering::Relaxed) {
         let received = batch.receive(socket, Wait::ForOne)?;
+        spend(delay, received);
         let sent = batch.send_back(socket, received, REPLY_BYTES);
         answered.datagrams += sent as u64;
         answered.batches += 1;
     }
     Ok(answered)
+}
+
+/// Keeps the core busy for `delay` a datagram, before any of them is answered.
+fn spend(delay: Duration, datagrams: usize) {
+    if delay.is_zero() {
+        return;
+    }
+    let until = Instant::now() + delay * u32::try_from(datagrams).unwrap_or(u32::MAX);
+    while Instant::now() < until {
+        std::hint::spin_loop();
+    }
 }
 
 /// Ends a receive that waits: with a datagram, because anything that could be checked in the loop would cost there.
@@ -98,7 +110,7 @@ mod tests {
         let address = server.local_addr().unwrap();
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
-            let echo = scope.spawn(|| echo(&server, &stop));
+            let echo = scope.spawn(|| echo(&server, &stop, Duration::from_micros(1)));
             let client =
                 socket::connect(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()))
                     .unwrap();

@@ -81,6 +81,8 @@ pub(crate) enum Error {
     #[error("{0} {1}")]
     WrongResult(PathBuf, String),
     #[error("{0}")]
+    Compare(String),
+    #[error("{0}")]
     Pairs(String),
     #[error("{0}")]
     Steps(String),

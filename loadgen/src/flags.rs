@@ -50,12 +50,22 @@ pub(crate) enum Command {
     Ramp(Box<RampFlags>),
     /// Say what is in a trace: rates, operations, digests, sources
     Inspect(InspectFlags),
+    /// Say whether one build's results are better or worse than another's
+    ///
+    /// Exit status: 0 for better or no difference, 1 for worse, 2 for an error.
+    ///
+    /// Machines drift: make many short runs of both sides in turn (A B B A A B …, 8 of each or more, 10 are good, each with
+    /// --server-pid), and give all of one side, then --against and all of the other. ops/compare-experiment.sh does so.
+    Compare(CompareFlags),
     /// Print what the pairs of runs say in a folder that ops/bench.sh wrote, as a Markdown table: medians and their confidence
     Pairs(PairsFlags),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct EchoFlags {
+    /// Spend so many microseconds of CPU time on each datagram: an artificially slower server
+    #[arg(long, value_name = "MICROSECONDS", default_value = "0", value_parser = microseconds)]
+    pub(crate) delay_us: Duration,
     /// Where to listen; port 0 takes a free one, which is printed
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
@@ -203,6 +213,19 @@ pub(crate) struct PairsFlags {
     pub(crate) folder: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct CompareFlags {
+    /// Results before the change; or one before and one after it
+    #[arg(required = true, value_name = "RESULT")]
+    pub(crate) before: Vec<PathBuf>,
+    /// Results after the change: what is judged
+    #[arg(long, value_name = "RESULT", num_args = 1..)]
+    pub(crate) against: Vec<PathBuf>,
+    /// The smallest change that counts, relatively
+    #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = percentage)]
+    pub(crate) tolerance: f64,
+}
+
 impl BlastFlags {
     /// How long a part of the window is.
     pub(crate) fn interval(&self) -> Duration {
@@ -238,12 +261,28 @@ pub(crate) fn interval_of(window: Duration) -> Duration {
         .max(window / MAX_INTERVALS)
 }
 
+/// At most a second each.
+fn microseconds(text: &str) -> Result<Duration, String> {
+    number_within(text, 0.0, 1e6).map(|us| Duration::from_secs_f64(us / 1e6))
+}
+
 pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     number_within(text, SHORTEST_INTERVAL_S, MAX_SECONDS).map(Duration::from_secs_f64)
 }
 
 fn share(text: &str) -> Result<f64, String> {
     number_within(text, 0.0, 1.0)
+}
+
+/// A share as "3%" or "0.03".
+pub(crate) fn percentage(text: &str) -> Result<f64, String> {
+    let expected = |_| "expected a percentage such as 3%, or a share such as 0.03".to_owned();
+    match text.trim().strip_suffix('%') {
+        Some(percent) => number_within(percent.trim(), 0.0, 1e4)
+            .map(|percent| percent / 100.0)
+            .map_err(expected),
+        None => share(text).map_err(expected),
+    }
 }
 
 fn exponent(text: &str) -> Result<f64, String> {

@@ -25,6 +25,7 @@
 //! - `report`: what a run says of itself, while it runs and at its end.
 //! - `inspect`: what is in a trace.
 //! - `trace`: requests that were recorded or made up, from whatever they are kept in.
+//! - `compare`: whether one side's results are better or worse than another's.
 //! - `pairs`: the table of a folder of results; `median`: how sure one can be of a median.
 //! - `socket`: many datagrams a system call; the only file with `unsafe` code.
 //! - `cpu`, `signals`, `error`: cores and CPU time; TERM and INT; why a command fails.
@@ -33,6 +34,7 @@ mod accounts;
 mod bare;
 mod blast;
 mod closed_loop;
+mod compare;
 mod cpu;
 mod descriptors;
 mod echo;
@@ -84,8 +86,17 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Verdict::Missed) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("loadgen: {error}");
-            ExitCode::FAILURE
+            failure(&flags.command)
         }
+    }
+}
+
+/// The status of an error: for a comparison, 1 says that one side is worse.
+fn failure(command: &Command) -> ExitCode {
+    const UNABLE_TO_COMPARE: u8 = 2;
+    match command {
+        Command::Compare(_) => ExitCode::from(UNABLE_TO_COMPARE),
+        _ => ExitCode::FAILURE,
     }
 }
 
@@ -101,6 +112,7 @@ fn execute(command: &Command) -> Result<Verdict, Error> {
         Command::Knee(flags) => knee::run(flags).map(|()| Verdict::Met),
         Command::Ramp(flags) => ramp::run(flags).map(|()| Verdict::Met),
         Command::Inspect(flags) => inspect::run(flags).map(|()| Verdict::Met),
+        Command::Compare(flags) => compare::run(flags),
         Command::Pairs(flags) => pairs::run(flags).map(|()| Verdict::Met),
     }
 }
