@@ -381,3 +381,63 @@ fn what_cannot_be_compared_gets_one_line_and_status_2() {
         assert!(errors.contains(expected), "{errors}");
     }
 }
+
+#[test]
+fn a_plan_names_what_it_assumes() {
+    let echo = Echo::start();
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let result = blast(echo.address, echo.child.id(), &[]);
+    std::fs::write(file("a.json"), result.to_string()).unwrap();
+    let plan = |arguments: &[&str]| {
+        let mut command = Command::new(program("loadgen"));
+        command.arg("plan").arg(file("a.json")).args(arguments);
+        command.output().unwrap()
+    };
+    let page = file("plan.html");
+    let written = plan(&[
+        "--target-rate",
+        "1000000",
+        "--headroom",
+        "20%",
+        "--growth",
+        "5%/month",
+        "--digests",
+        "5e6",
+        "--html",
+        page.to_str().unwrap(),
+    ]);
+    assert!(written.status.success(), "{written:?}");
+    let text = String::from_utf8(written.stdout).unwrap();
+    for part in [
+        "Hosts",
+        "Next host due",
+        "assumed",
+        "CPU time of the server in that run",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(
+        std::fs::read_to_string(&page)
+            .unwrap()
+            .ends_with("</html>\n")
+    );
+    for wrong in [
+        ["--growth", "5%"],
+        ["--headroom", "100%"],
+        ["--target-rate", "0"],
+    ] {
+        let mut arguments = vec!["--target-rate", "1000"];
+        if wrong[0] == "--target-rate" {
+            arguments.clear();
+        }
+        arguments.extend(wrong);
+        let refused = plan(&arguments);
+        assert_eq!(refused.status.code(), Some(2), "{wrong:?}");
+    }
+    std::fs::write(file("a.json"), "text").unwrap();
+    let refused = plan(&["--target-rate", "1000"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let errors = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+}

@@ -83,6 +83,8 @@ pub(crate) enum Error {
     #[error("{0}")]
     Compare(String),
     #[error("{0}")]
+    Plan(String),
+    #[error("{0}")]
     Pairs(String),
     #[error("{0}")]
     Steps(String),

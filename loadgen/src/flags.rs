@@ -10,6 +10,7 @@ use pyzor_protocol::DEFAULT_PORT;
 
 use crate::in_flight::MAX_SLOTS;
 use crate::load_flags::{KneeFlags, RampFlags, ReplayFlags};
+use crate::plan;
 use crate::report::Outputs;
 use crate::trace::TraceOptions;
 
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     /// Machines drift: make many short runs of both sides in turn (A B B A A B …, 8 of each or more, 10 are good, each with
     /// --server-pid), and give all of one side, then --against and all of the other. ops/compare-experiment.sh does so.
     Compare(CompareFlags),
+    /// Turn results into a capacity plan: cores, hosts, latency, memory, disk, and when the next host is due
+    Plan(PlanFlags),
     /// Print what the pairs of runs say in a folder that ops/bench.sh wrote, as a Markdown table: medians and their confidence
     Pairs(PairsFlags),
 }
@@ -226,6 +229,37 @@ pub(crate) struct CompareFlags {
     pub(crate) tolerance: f64,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct PlanFlags {
+    /// Results of knee, ramp, replay or blast
+    #[arg(required = true, value_name = "RESULT")]
+    pub(crate) results: Vec<PathBuf>,
+    /// Requests a second to be answered
+    #[arg(long, value_name = "RATE", value_parser = positive)]
+    pub(crate) target_rate: f64,
+    /// Share of each host's capacity to keep free
+    #[arg(long, value_name = "SHARE", default_value = "30%", value_parser = headroom)]
+    pub(crate) headroom: f64,
+    /// How fast the rate grows: 5%/month or 60%/year
+    #[arg(long, value_name = "GROWTH", default_value = "0%/month", value_parser = plan::growth)]
+    pub(crate) growth: f64,
+    /// Cores of a host; without it, as many as the machine of the first result
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) cores: Option<u32>,
+    /// Digests stored at a time; without it, as if every report named a new one
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) digests: Option<f64>,
+    /// The server's CleanupAge: 120d, 4months, or seconds
+    #[arg(long, value_name = "AGE", default_value = "120d", value_parser = plan::age_days)]
+    pub(crate) cleanup_age: f64,
+    /// Disk that a digest takes, in bytes, where it was measured
+    #[arg(long, value_name = "BYTES", default_value_t = plan::DISK_BYTES_A_DIGEST, hide_default_value = true, value_parser = positive)]
+    pub(crate) disk_bytes_a_digest: f64,
+    /// Write the plan here as a page for a browser
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
 impl BlastFlags {
     /// How long a part of the window is.
     pub(crate) fn interval(&self) -> Duration {
@@ -283,6 +317,23 @@ pub(crate) fn percentage(text: &str) -> Result<f64, String> {
             .map_err(expected),
         None => share(text).map_err(expected),
     }
+}
+
+/// All of a host's capacity cannot be kept free.
+fn headroom(text: &str) -> Result<f64, String> {
+    const MOST: f64 = 0.95;
+    percentage(text).and_then(|share| {
+        let fits = share <= MOST;
+        fits.then_some(share)
+            .ok_or("expected at most 95%".to_owned())
+    })
+}
+
+/// A number above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    const LEAST: f64 = 1e-3;
+    const MOST: f64 = 1e15;
+    number_within(text, LEAST, MOST)
 }
 
 fn exponent(text: &str) -> Result<f64, String> {

@@ -26,6 +26,7 @@
 //! - `inspect`: what is in a trace.
 //! - `trace`: requests that were recorded or made up, from whatever they are kept in.
 //! - `compare`: whether one side's results are better or worse than another's.
+//! - `plan`: from results to cores, hosts, memory and disk.
 //! - `pairs`: the table of a folder of results; `median`: how sure one can be of a median.
 //! - `socket`: many datagrams a system call; the only file with `unsafe` code.
 //! - `cpu`, `signals`, `error`: cores and CPU time; TERM and INT; why a command fails.
@@ -51,6 +52,7 @@ mod median;
 mod mix;
 mod open_loop;
 mod pairs;
+mod plan;
 mod playlist;
 mod preload;
 mod ramp;
@@ -113,6 +115,7 @@ fn execute(command: &Command) -> Result<Verdict, Error> {
         Command::Ramp(flags) => ramp::run(flags).map(|()| Verdict::Met),
         Command::Inspect(flags) => inspect::run(flags).map(|()| Verdict::Met),
         Command::Compare(flags) => compare::run(flags),
+        Command::Plan(flags) => plan::run(flags).map(|()| Verdict::Met),
         Command::Pairs(flags) => pairs::run(flags).map(|()| Verdict::Met),
     }
 }

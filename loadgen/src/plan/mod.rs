@@ -1,0 +1,377 @@
+//! From measured results to a capacity plan: cores and hosts, latency, memory, disk, and when the next host is due.
+//!
+//! - `model`: the arithmetic, and what it assumes.
+
+mod model;
+
+use std::fmt;
+use std::path::PathBuf;
+
+pub(crate) use model::{DISK_BYTES_A_DIGEST, age_days, growth};
+
+use crate::error::Error;
+use crate::flags::PlanFlags;
+use crate::report::html::page::{self, Cell, Table, Tile};
+use crate::report::html::{short, three_digits, time};
+use crate::report::terminal::{grouped_float, percent};
+use crate::report::write_file;
+use crate::result::{RunResult, Saved};
+use model::{
+    Demand, FILTER_BYTES_A_DIGEST, FILTERS_AT_ONCE, HOT_SET_BYTES, HOT_SET_BYTES_A_DIGEST,
+    Measured, Plan, STORE_CACHE_BYTES,
+};
+
+/// Plans, prints the plan, and writes its page.
+pub(crate) fn run(flags: &PlanFlags) -> Result<(), Error> {
+    let (runs, knee_per_s) = read(&flags.results)?;
+    let measured = Measured::of(&runs, knee_per_s).ok_or_else(|| {
+        Error::Plan("no result has an answer in a run that is not void".to_owned())
+    })?;
+    let cores_of_machine = f64::from(runs[0].environment.cores);
+    let demand = Demand {
+        target_rate_per_s: flags.target_rate,
+        headroom: flags.headroom,
+        growth_a_month: flags.growth,
+        cores_a_host: flags.cores.map_or(cores_of_machine, f64::from),
+        digests: flags.digests,
+        cleanup_age_days: flags.cleanup_age,
+        disk_bytes_a_digest: flags.disk_bytes_a_digest,
+    };
+    let report = Report {
+        plan: Plan::of(&measured, &demand),
+        has_knee: knee_per_s.is_some(),
+        measured,
+        demand,
+        files: flags
+            .results
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect(),
+    };
+    print!("{report}");
+    if let Some(path) = &flags.html {
+        let html = report.html();
+        write_file(path, |out| std::io::Write::write_all(out, html.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// All runs, and the rate of the last search among them.
+fn read(paths: &[PathBuf]) -> Result<(Vec<RunResult>, Option<f64>), Error> {
+    let mut runs = Vec::new();
+    let mut knee_per_s = None;
+    for path in paths {
+        match Saved::read(path)? {
+            Saved::Run(run) => runs.push(run),
+            Saved::Series(series) => {
+                knee_per_s = series.knee.map(|knee| knee.rate_per_s).or(knee_per_s);
+                runs.extend(series.runs);
+            }
+        }
+    }
+    Ok((runs, knee_per_s))
+}
+
+struct Report {
+    plan: Plan,
+    measured: Measured,
+    demand: Demand,
+    has_knee: bool,
+    files: Vec<String>,
+}
+
+/// A number and where it comes from.
+struct Assumption {
+    name: &'static str,
+    value: String,
+    source: String,
+}
+
+impl Report {
+    fn answers(&self) -> Vec<(&'static str, String, String)> {
+        let plan = &self.plan;
+        let latency = |point: fn(&model::Load) -> f64| {
+            let measured = plan.latency.as_ref().map(point);
+            measured.map_or("not measured".to_owned(), time)
+        };
+        let near =
+            "at the planned load of each host, between the runs measured around it".to_owned();
+        let next = plan.next_host_months.map_or(
+            ("never".to_owned(), "without growth".to_owned()),
+            |months| {
+                let note = format!("at {} growth a month", percent(self.demand.growth_a_month));
+                (format!("in {} months", three_digits(months)), note)
+            },
+        );
+        vec![
+            (
+                "Hosts",
+                grouped_float(plan.hosts),
+                format!("of {} cores each", self.demand.cores_a_host),
+            ),
+            (
+                "Cores",
+                grouped_float(plan.cores),
+                format!(
+                    "{} /s a core measured",
+                    grouped_float(plan.rate_a_core_per_s)
+                ),
+            ),
+            (
+                "Load of a host",
+                percent(plan.utilisation),
+                "of the most it was measured to answer".to_owned(),
+            ),
+            ("Next host due", next.0, next.1),
+            ("Median latency", latency(|load| load.p50_us), near.clone()),
+            ("99 % within", latency(|load| load.p99_us), near.clone()),
+            ("99.9 % within", latency(|load| load.p99_9_us), near),
+            (
+                "Digests stored",
+                short(plan.digests),
+                format!(
+                    "kept for {} days",
+                    three_digits(self.demand.cleanup_age_days)
+                ),
+            ),
+            (
+                "Memory of a host",
+                bytes(plan.memory_bytes),
+                "hot set, filter and page cache of the store".to_owned(),
+            ),
+            (
+                "Disk of a host",
+                bytes(plan.disk_bytes),
+                "each host holds all digests".to_owned(),
+            ),
+        ]
+    }
+
+    fn assumptions(&self) -> Vec<Assumption> {
+        let (measured, demand) = (&self.measured, &self.demand);
+        let assumption = |name, value: String, source: &str| Assumption {
+            name,
+            value,
+            source: source.to_owned(),
+        };
+        let rate_source = if self.has_knee {
+            "the knee that was found"
+        } else {
+            "the fastest run that is not void"
+        };
+        let cores_source = if measured.has_cores {
+            "CPU time of the server in that run"
+        } else {
+            "assumed: the server was not measured (--server-pid), so as if it had one core"
+        };
+        let digests_source = if demand.digests.is_some() {
+            "given"
+        } else {
+            "as if every report named a new digest; --digests gives a better number"
+        };
+        vec![
+            assumption(
+                "rate one server answered",
+                format!("{} /s", grouped_float(measured.rate_per_s)),
+                rate_source,
+            ),
+            assumption(
+                "cores it used for that",
+                three_digits(measured.cores),
+                cores_source,
+            ),
+            assumption(
+                "cores scale",
+                "linearly".to_owned(),
+                "workers share nothing on a request's way; not measured here",
+            ),
+            assumption(
+                "target rate",
+                format!("{} /s", grouped_float(demand.target_rate_per_s)),
+                "given",
+            ),
+            assumption(
+                "headroom",
+                percent(demand.headroom),
+                "kept free on every host: given, or the default",
+            ),
+            assumption(
+                "reports and whitelistings",
+                percent(measured.report_share),
+                "share of the requests in these results",
+            ),
+            assumption("digests stored", short(self.plan.digests), digests_source),
+            assumption(
+                "hot set",
+                format!(
+                    "{HOT_SET_BYTES_A_DIGEST} bytes a digest, at most {}",
+                    bytes(HOT_SET_BYTES)
+                ),
+                "the store's table at its worst load; HotSetMemory's default",
+            ),
+            assumption(
+                "filter",
+                format!("{FILTER_BYTES_A_DIGEST} bytes a digest, {FILTERS_AT_ONCE} times"),
+                "12 bits for twice the digests; a second one while it is built anew",
+            ),
+            assumption(
+                "store cache",
+                bytes(STORE_CACHE_BYTES),
+                "StoreCache's default",
+            ),
+            assumption(
+                "disk",
+                format!("{:.0} bytes a digest", demand.disk_bytes_a_digest),
+                "52 bytes of digest and record, pages a little over half full, twice while a fold writes; --disk-bytes-a-digest gives what ops/scale.sh measures",
+            ),
+        ]
+    }
+
+    fn html(&self) -> String {
+        let title = format!(
+            "Capacity plan for {} requests a second",
+            grouped_float(self.demand.target_rate_per_s)
+        );
+        let tiles: Vec<Tile> = self
+            .answers()
+            .into_iter()
+            .map(|(name, value, note)| Tile { name, value, note })
+            .collect();
+        let assumptions = Table {
+            heads: vec!["", "number"],
+            rows: self
+                .assumptions()
+                .into_iter()
+                .map(|each| {
+                    vec![
+                        Cell::Named(each.name.to_owned(), each.source),
+                        Cell::number(each.value),
+                    ]
+                })
+                .collect(),
+            ..Table::default()
+        };
+        let loads = Table {
+            heads: vec!["answers /s", "median", "99 %", "99.9 %"],
+            rows: self
+                .measured
+                .loads
+                .iter()
+                .map(|load| {
+                    let latencies =
+                        [load.p50_us, load.p99_us, load.p99_9_us].map(|us| Cell::number(time(us)));
+                    std::iter::once(Cell::number(grouped_float(load.rate_per_s)))
+                        .chain(latencies)
+                        .collect()
+                })
+                .collect(),
+            ..Table::default()
+        };
+        let body = [
+            format!(
+                "<h1>{}</h1>\n<p class=\"soft\">from {}</p>\n",
+                page::escaped(&title),
+                page::escaped(&self.files.join(", "))
+            ),
+            self.warning(),
+            page::tiles(&tiles),
+            page::section("What it rests on", &assumptions.html()),
+            page::section("What was measured", &loads.html()),
+        ];
+        page::page(&title, &body.concat())
+    }
+
+    fn warning(&self) -> String {
+        if self.plan.latency.is_some() {
+            return String::new();
+        }
+        page::banner(
+            "warn",
+            "No run was made at the planned load of a host or above it: its latency is not known. Make one with loadgen ramp.",
+        )
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value, note) in self.answers() {
+            writeln!(f, "{name:<18}{value:>14}   {note}")?;
+        }
+        writeln!(f, "\nassumed")?;
+        for each in self.assumptions() {
+            writeln!(f, "  {:<27}{}   ({})", each.name, each.value, each.source)?;
+        }
+        Ok(())
+    }
+}
+
+/// In the unit that suits them, of 1024 each.
+fn bytes(count: f64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut size = count;
+    let mut unit = 0;
+    while size >= 1023.5 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{} {}", three_digits(size), UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::tests::example;
+
+    fn report(target_rate_per_s: f64) -> Report {
+        let measured = Measured::of(&[example(1_700.0)], None).unwrap();
+        let demand = Demand {
+            target_rate_per_s,
+            headroom: 0.3,
+            growth_a_month: 0.0,
+            cores_a_host: 2.0,
+            digests: Some(1e6),
+            cleanup_age_days: 30.0,
+            disk_bytes_a_digest: DISK_BYTES_A_DIGEST,
+        };
+        Report {
+            plan: Plan::of(&measured, &demand),
+            measured,
+            demand,
+            has_knee: false,
+            files: vec!["<a>.json".to_owned()],
+        }
+    }
+
+    #[test]
+    fn every_assumption_has_a_number_and_a_source() {
+        let report = report(40_000.0);
+        let text = report.to_string();
+        for each in report.assumptions() {
+            assert!(!each.value.is_empty() && !each.source.is_empty());
+            assert!(text.contains(each.name), "{text}");
+        }
+        assert!(
+            text.contains("Hosts                          3   of 2 cores each"),
+            "{text}"
+        );
+        assert!(
+            text.contains("in that run") && text.contains("never"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_page_holds_the_plan() {
+        let html = report(40_000.0).html();
+        assert!(html.contains("<dt>Hosts</dt><dd>3<small>"), "{html}");
+        assert!(html.contains("&lt;a&gt;.json") && !html.contains("<a>"));
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(
+            [0.0, 1_023.0, 1_024.0, 268_435_456.0].map(bytes),
+            ["0 B", "1023 B", "1 KiB", "256 MiB"]
+        );
+    }
+}
