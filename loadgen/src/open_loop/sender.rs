@@ -75,7 +75,7 @@ pub(super) struct Sender<'r> {
     part: Part,
     connections: Vec<Connection>,
     epoll: Epoll,
-    ready: Vec<EpollEvent>,
+    ready: Ready,
     requests: Batch,
     replies: Batch,
     losses: Losses,
@@ -121,7 +121,7 @@ impl<'r> Sender<'r> {
             part: Part::new(channels.number, 0),
             connections: Vec::new(),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
-            ready: vec![EpollEvent::empty(); READY_SOCKETS],
+            ready: Ready::new(),
             requests: Batch::connected(REQUEST_BUFFER_BYTES),
             replies: Batch::with_times(REPLY_BUFFER_BYTES),
             losses: Losses::default(),
@@ -303,16 +303,22 @@ impl<'r> Sender<'r> {
     }
 
     /// Takes what has come, one batch a socket, until something is due; whether anything had come.
+    ///
+    /// The kernel goes through all sockets it names each time it is asked, so it is asked again only when all it has named
+    /// before are done with.
     fn receive(&mut self) -> io::Result<bool> {
-        let ready = wait(&self.epoll, &mut self.ready, EpollTimeout::ZERO)?;
-        for index in 0..ready {
-            let socket = usize::try_from(self.ready[index].data()).unwrap_or(usize::MAX);
+        if self.ready.is_empty() {
+            self.ready.wait(&self.epoll, EpollTimeout::ZERO)?;
+        }
+        let mut has_received = false;
+        while let Some(socket) = self.ready.next() {
             self.receive_from(socket)?;
+            has_received = true;
             if self.queue.due(self.clock.now_ns()).is_some() {
                 break;
             }
         }
-        Ok(ready > 0)
+        Ok(has_received)
     }
 
     fn receive_from(&mut self, socket: usize) -> io::Result<()> {
@@ -399,7 +405,7 @@ impl<'r> Sender<'r> {
     /// Sleeps for whole milliseconds, or until something has come.
     fn sleep(&mut self, nanoseconds: u64) -> io::Result<()> {
         let milliseconds = u16::try_from(nanoseconds / NS_PER_MS).unwrap_or(u16::MAX);
-        wait(&self.epoll, &mut self.ready, milliseconds.into()).map(drop)
+        self.ready.wait(&self.epoll, milliseconds.into())
     }
 
     fn count_own_drops(&mut self) -> io::Result<()> {
@@ -419,11 +425,42 @@ fn wait_until(moment: Instant) {
     }
 }
 
-/// A process that is stopped and continued sees its wait interrupted.
-fn wait(epoll: &Epoll, ready: &mut [EpollEvent], timeout: EpollTimeout) -> io::Result<usize> {
-    match epoll.wait(ready, timeout) {
-        Err(Errno::EINTR) => Ok(0),
-        result => Ok(result?),
+/// Sockets that have something to receive.
+struct Ready {
+    events: Vec<EpollEvent>,
+    count: usize,
+    next: usize,
+}
+
+impl Ready {
+    fn new() -> Self {
+        Self {
+            events: vec![EpollEvent::empty(); READY_SOCKETS],
+            count: 0,
+            next: 0,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.next == self.count
+    }
+
+    /// Asks for new ones; forgets those it had.
+    fn wait(&mut self, epoll: &Epoll, timeout: EpollTimeout) -> io::Result<()> {
+        self.next = 0;
+        self.count = match epoll.wait(&mut self.events, timeout) {
+            // So it ends for a process that is stopped and continued.
+            Err(Errno::EINTR) => 0,
+            result => result?,
+        };
+        Ok(())
+    }
+
+    /// The next one's number.
+    fn next(&mut self) -> Option<usize> {
+        let event = self.events[..self.count].get(self.next)?;
+        self.next += 1;
+        usize::try_from(event.data()).ok()
     }
 }
 
