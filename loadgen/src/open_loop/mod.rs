@@ -4,6 +4,7 @@
 //! | file | job |
 //! | --- | --- |
 //! | `feed` | makes requests ready ahead of their time, on a thread of its own |
+//! | `queue` | what the feed has made ready for one sender |
 //! | `sender` | sends and receives: one thread, or one a core |
 //! | `outstanding` | which request a reply belongs to |
 //! | `clock` | one clock for what is sent and what the kernel has received |
@@ -16,6 +17,7 @@ mod clock;
 mod collect;
 mod feed;
 mod outstanding;
+mod queue;
 mod sender;
 mod server_drops;
 

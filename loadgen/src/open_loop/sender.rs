@@ -7,7 +7,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use pyzor_protocol::Operation;
 use super::clock::{Clock, nanoseconds};
 use super::feed::{Chunk, Prepared};
 use super::outstanding::{Outstanding, Sent, Verdict};
+use super::queue::Queue;
 use super::{Part, Plan};
 use crate::losses::Losses;
 use crate::reply::Reply;
@@ -493,70 +494,5 @@ impl Part {
         let (service, intended) = (since(sent.at_ns), since(sent.intended_ns));
         self.tally
             .count(sent.tag.operation, reply, service, Some(intended));
-    }
-}
-
-/// What the feed has made ready, in the order of its times.
-struct Queue {
-    chunks: Receiver<Chunk>,
-    current: Chunk,
-    next: usize,
-    /// Sockets of the chunks so far that nobody has taken.
-    opened: Vec<UdpSocket>,
-    is_closed: bool,
-}
-
-impl Queue {
-    fn new(chunks: Receiver<Chunk>) -> Self {
-        Self {
-            chunks,
-            current: Chunk::default(),
-            next: 0,
-            opened: Vec::new(),
-            is_closed: false,
-        }
-    }
-
-    /// The next request, if it is due at `now_ns`.
-    fn due(&mut self, now_ns: u64) -> Option<Prepared> {
-        if self.next == self.current.requests.len() {
-            self.refill();
-        }
-        let next = self.current.requests.get(self.next).copied();
-        next.filter(|request| request.intended_ns <= now_ns)
-    }
-
-    /// When the next request is due; `None` if none is ready.
-    fn next_ns(&self) -> Option<u64> {
-        let next = self.current.requests.get(self.next)?;
-        Some(next.intended_ns)
-    }
-
-    fn datagram(&self, request: &Prepared) -> &[u8] {
-        &self.current.bytes[request.start as usize..][..request.length as usize]
-    }
-
-    fn advance(&mut self) {
-        self.next += 1;
-    }
-
-    fn take_opened(&mut self) -> Vec<UdpSocket> {
-        std::mem::take(&mut self.opened)
-    }
-
-    fn has_ended(&self) -> bool {
-        self.is_closed && self.next == self.current.requests.len()
-    }
-
-    fn refill(&mut self) {
-        match self.chunks.try_recv() {
-            Ok(mut chunk) => {
-                self.opened.append(&mut chunk.opened);
-                self.current = chunk;
-                self.next = 0;
-            }
-            Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => self.is_closed = true,
-        }
     }
 }
