@@ -97,16 +97,6 @@ impl Latencies {
         microseconds(self.nanoseconds.value_at_quantile(quantile))
     }
 
-    #[allow(dead_code, reason = "the open loop will judge its lag by it")]
-    /// Share of samples that are longer than `limit`, to the histogram's three digits; 0 without a sample.
-    pub(crate) fn share_above(&self, limit: Duration) -> f64 {
-        if self.nanoseconds.is_empty() {
-            return 0.0;
-        }
-        let limit_ns = u64::try_from(limit.as_nanos()).unwrap_or(LONGEST_NS);
-        1.0 - self.nanoseconds.quantile_below(limit_ns)
-    }
-
     pub(crate) fn percentiles(&self) -> Percentiles {
         if self.nanoseconds.is_empty() {
             return Percentiles::default();
@@ -235,15 +225,12 @@ mod tests {
         assert!(near(found.max_us, 10_000.0), "{found:?}");
         assert!(near(found.mean_us, 5_000.5), "{found:?}");
         assert_eq!(found.count, 10_000);
-        let above = latencies.share_above(Duration::from_millis(9));
-        assert!((above - 0.1).abs() < 1e-3, "{above}");
     }
 
     #[test]
     fn nothing_recorded_is_nought_and_hours_are_a_minute() {
         let mut latencies = Latencies::new();
         assert_eq!(latencies.percentiles(), Percentiles::default());
-        assert!(latencies.share_above(Duration::ZERO).abs() < f64::EPSILON);
         latencies.record(Duration::from_secs(10_000));
         assert!(latencies.percentiles().max_us >= 60e6);
         latencies.clear();

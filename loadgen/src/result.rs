@@ -256,13 +256,11 @@ impl RunResult {
 }
 
 impl OperationResult {
-    #[allow(dead_code, reason = "reports to come use it")]
     /// Of all codes, from the actual time of sending.
     pub(crate) fn service(&self) -> Latencies {
         Latencies::sum(self.codes.values().map(|code| &code.service))
     }
 
-    #[allow(dead_code, reason = "reports to come use it")]
     /// The same from the intended time; `None` for a closed loop.
     pub(crate) fn intended(&self) -> Option<Latencies> {
         let parts = self
@@ -285,7 +283,6 @@ impl IntervalResult {
 }
 
 impl Series {
-    #[allow(dead_code, reason = "reports to come use it")]
     pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
         write_json(self, path)
     }

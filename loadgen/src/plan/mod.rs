@@ -160,7 +160,7 @@ impl Report {
             "the fastest run that is not void"
         };
         let cores_source = if measured.has_cores {
-            "CPU time of the server in that run"
+            "CPU time of the server in that run, but at least one"
         } else {
             "assumed: the server was not measured (--server-pid), so as if it had one core"
         };

@@ -93,10 +93,10 @@ impl Measured {
         let rate_per_s = knee_per_s.unwrap_or(best.rate_per_s);
         Some(Self {
             rate_per_s,
-            cores: best
-                .server
-                .as_ref()
-                .map_or(1.0, |server| server.cores * rate_per_s / best.rate_per_s),
+            // A core that was not full did no more within the objectives: its rest is not counted on.
+            cores: best.server.as_ref().map_or(1.0, |server| {
+                (server.cores * rate_per_s / best.rate_per_s).max(1.0)
+            }),
             report_share: crate::cpu::share(reports.map(|each| each.sent).sum(), sent),
             loads: loads(&usable),
             has_cores: best.server.is_some(),
@@ -324,7 +324,7 @@ mod tests {
         faster.void = Some("fell behind".to_owned());
         let runs = [example(1_700.0), faster];
         let found = Measured::of(&runs, None).unwrap();
-        assert!(near(found.rate_per_s, 10_000.4) && near(found.cores, 0.99));
+        assert!(near(found.rate_per_s, 10_000.4) && near(found.cores, 1.0));
         let knee = Measured::of(&runs, Some(20_000.8)).unwrap();
         assert!(near(knee.rate_per_s, 20_000.8) && near(knee.cores, 1.98));
         assert_eq!(Measured::of(&runs[1..], None), None);

@@ -83,7 +83,6 @@ impl Assertion {
     }
 
     /// Several, separated by commas.
-    #[allow(dead_code, reason = "the search for the knee uses it")]
     pub(crate) fn list(text: &str) -> Result<Vec<Self>, String> {
         text.split(',').map(str::parse).collect()
     }

@@ -44,14 +44,16 @@ pub(crate) fn three_digits(number: f64) -> String {
     }
 }
 
-/// A large number in thousands or millions.
+/// A large number in thousands, millions or milliards.
 pub(crate) fn short(number: f64) -> String {
     if number < 999.5 {
         three_digits(number)
     } else if number < 999.5e3 {
         format!("{}k", three_digits(number / 1e3))
-    } else {
+    } else if number < 999.5e6 {
         format!("{}M", three_digits(number / 1e6))
+    } else {
+        format!("{}G", three_digits(number / 1e9))
     }
 }
 
@@ -67,8 +69,8 @@ mod tests {
         ];
         assert_eq!(texts, expected);
         assert_eq!(
-            [7.0, 20_000.0, 1_250_000.0].map(short),
-            ["7", "20k", "1.25M"]
+            [7.0, 20_000.0, 1_250_000.0, 104e9].map(short),
+            ["7", "20k", "1.25M", "104G"]
         );
     }
 }

@@ -207,13 +207,18 @@ fn latency(run: &RunResult) -> String {
 }
 
 fn percentile_row(name: String, latencies: &Latencies) -> Vec<Cell> {
+    // Without an answer there is no latency.
+    let shown = |us| match latencies.count() {
+        0 => "–".to_owned(),
+        _ => time(us),
+    };
     let Percentiles {
         max_us, mean_us, ..
     } = latencies.percentiles();
     let quantiles = [0.5, 0.9, 0.99, 0.999, 0.9999].map(|at| latencies.at_quantile_us(at));
     let times = quantiles.into_iter().chain([max_us, mean_us]);
     std::iter::once(Cell::text(name))
-        .chain(times.map(|us| Cell::number(time(us))))
+        .chain(times.map(|us| Cell::number(shown(us))))
         .collect()
 }
 
