@@ -90,3 +90,6 @@ mod expiry;
 
 // Would the suite notice? Each planted defect makes a named test fail.
 mod planted_bugs;
+
+// Digests against the reference's own: generated messages, real ones, damaged ones; bounds on time and memory.
+mod digest;

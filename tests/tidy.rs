@@ -17,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("server", &["protocol", "storage"]),
     ("client", &["protocol"]),
     ("loadgen", &["protocol"]),
-    ("tests", &["protocol", "storage", "server"]),
+    ("tests", &["protocol", "storage", "server", "client"]),
 ];
 
 /// Where `unsafe` may stand.
