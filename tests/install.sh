@@ -6,7 +6,11 @@ cd "$(dirname "$0")/.."
 
 packages=(python3 python3-venv python3-gdbm spamassassin strace tcpdump tshark util-linux zstd g++)
 reference=${CARGO_TARGET_DIR:-target}/reference
+oracle=${CARGO_TARGET_DIR:-target}/digest-oracle
+mails=${CARGO_TARGET_DIR:-target}/mails
 pyzor=1.1.2
+# The html.parser of CPython 3.11.0 to 3.11.13. Digests depend on it, and Debian's 3.11.2 has had a newer one since deb12u9.
+html_parser=2fc512ae95bed2746b5ba3fabb14fcebf3114ff808ce97d96214ddd613b253da
 
 is_installed() {
     [[ $(dpkg-query -W -f '${Status}' "$1" 2>/dev/null) == 'install ok installed' ]]
@@ -40,5 +44,42 @@ install_reference() {
         echo "the reference, pyzor $pyzor in Python, could not be installed" >&2
 }
 
+has_html_parser() {
+    local file
+    file=$("$1" -c 'import html.parser, sys; assert sys.version_info[:2] == (3, 11); print(html.parser.__file__)' 2>/dev/null) &&
+        [[ $(sha256sum <"$file") == "$html_parser  -" ]]
+}
+
+# A Python whose digests are the network's: any 3.11 of the machine with the right html.parser.
+install_oracle() {
+    local python
+    has_html_parser "$oracle/bin/python3" && return
+    for python in /usr/bin/python3.11 "$(command -v python3.11)" ~/.pyenv/versions/3.11.*/bin/python3.11 \
+        ~/.local/share/uv/python/cpython-3.11.*/bin/python3.11; do
+        if [[ -x $python ]] && has_html_parser "$python"; then
+            rm -rf "$oracle"
+            "$python" -m venv "$oracle" && "$oracle/bin/pip" install --quiet --disable-pip-version-check "pyzor==$pyzor"
+            return
+        fi
+    done
+    echo 'no Python 3.11 with the html.parser of 3.11.13 or older; one way to get it: uv python install 3.11.7' >&2
+}
+
+# The messages that the email package is tested with. Not installed: that would bring Debian's newest Python with it.
+install_mails() {
+    [[ -d $mails ]] && return
+    local scratch
+    scratch=$(mktemp -d)
+    if (cd "$scratch" && apt-get download -qq libpython3.11-testsuite 2>/dev/null && dpkg-deb -x ./*.deb .); then
+        mkdir -p "$mails"
+        cp "$scratch"/usr/lib/python3.11/test/test_email/data/*.txt "$mails"
+    else
+        echo 'the test messages of the email package (Debian libpython3.11-testsuite) could not be had' >&2
+    fi
+    rm -rf "$scratch"
+}
+
 install_packages
 install_reference
+install_oracle
+install_mails

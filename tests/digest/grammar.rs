@@ -2,6 +2,10 @@
 
 use super::html;
 use super::random::Random;
+use super::vocabulary::{
+    CHARSETS, LINE_ENDS, MESSAGES, MULTIPARTS, NAMES, ODD_CHARSETS, SPECIAL_SEQUENCES, SUBTYPES,
+    TRANSFER_ENCODINGS, WORDS,
+};
 
 /// Entities nest no deeper than this.
 const MAX_DEPTH: usize = 4;
@@ -28,165 +32,6 @@ struct Generator {
     /// Those in use around what is being written.
     boundaries: Vec<Vec<u8>>,
 }
-
-const LINE_ENDS: [&[u8]; 12] = [
-    b"\n", b"\n", b"\n", b"\n", b"\n", b"\n", b"\n", b"\r\n", b"\r\n", b"\r", b"\n\n", b"\r\r\n",
-];
-
-const WORDS: [&str; 44] = [
-    "spam",
-    "eggs",
-    "offer",
-    "buy",
-    "now",
-    "1,000",
-    "cheap",
-    "x",
-    "a@b",
-    "@",
-    "me@",
-    "@you",
-    "http://x",
-    "(ftp:y",
-    "a:",
-    ":a",
-    "mailto:q",
-    "é",
-    "ſ:x",
-    "\u{212A}:x",
-    "ı:x",
-    "İ:y",
-    "identifier",
-    "0123456789",
-    "\u{a0}",
-    "\u{3000}",
-    "\u{2028}",
-    "\u{85}",
-    "\u{1c}",
-    "\u{1f}",
-    "\u{b}",
-    "\u{c}",
-    "\0",
-    "日本語の文",
-    "мир",
-    "€",
-    "&amp;",
-    "&lt",
-    "<b>",
-    "=",
-    "=3D",
-    "--",
-    "From ",
-    "\u{feff}",
-];
-
-const SUBTYPES: [&str; 16] = [
-    "text/plain",
-    "text/plain",
-    "text/html",
-    "text/html",
-    "text/html",
-    "TEXT/HTML",
-    "text/x-amp",
-    "text",
-    "text/html/x",
-    "image/png",
-    "application/octet-stream",
-    "text/",
-    "/",
-    "text /html",
-    "tex\u{e9}t/plain",
-    "",
-];
-
-const MULTIPARTS: [&str; 6] = [
-    "multipart/mixed",
-    "multipart/alternative",
-    "multipart/digest",
-    "Multipart/Related",
-    "multipart/",
-    "multipart/report",
-];
-
-const MESSAGES: [&str; 6] = [
-    "message/rfc822",
-    "message/rfc822",
-    "message/delivery-status",
-    "message/partial",
-    "message/external-body",
-    "message/",
-];
-
-const TRANSFER_ENCODINGS: [&str; 16] = [
-    "7bit",
-    "8bit",
-    "binary",
-    "quoted-printable",
-    "quoted-printable",
-    "Quoted-Printable",
-    "base64",
-    "base64",
-    "BASE64",
-    "base64 ",
-    "x-uuencode",
-    "uuencode",
-    "uue",
-    "x-uue",
-    "junk",
-    "base64;x=y",
-];
-
-/// Those that mail uses most, in the names mail uses; all others come by the list of names.
-const CHARSETS: [&str; 26] = [
-    "us-ascii",
-    "utf-8",
-    "UTF-8",
-    "utf8",
-    "iso-8859-1",
-    "ISO-8859-15",
-    "windows-1252",
-    "windows-1251",
-    "koi8-r",
-    "gb2312",
-    "GBK",
-    "gb18030",
-    "big5",
-    "euc-jp",
-    "shift_jis",
-    "iso-2022-jp",
-    "ISO-2022-KR",
-    "euc-kr",
-    "ks_c_5601-1987",
-    "tis-620",
-    "utf-7",
-    "utf-16",
-    "utf-16be",
-    "hz-gb-2312",
-    "x-unknown",
-    "unknown-8bit",
-];
-
-const ODD_CHARSETS: [&str; 16] = [
-    "",
-    "-",
-    "\0",
-    "utf-8\0",
-    "base64",
-    "rot13",
-    "quopri",
-    "idna",
-    "undefined",
-    "utf.8",
-    "iso.8859.1",
-    "utf 8",
-    "\u{e9}",
-    "iso2022_jp_2",
-    "utf-8-sig",
-    "utf-32",
-];
-
-/// Every name that Python knows.
-const NAMES: &str = include_str!("../../client/src/digester/tables/names.txt");
 
 impl Generator {
     fn entity(&mut self, depth: usize) -> Vec<u8> {
@@ -458,109 +303,27 @@ impl Generator {
         }
     }
 
-    /// Bytes such as this charset uses.
+    /// Bytes such as this charset uses, in runs that are short enough to count.
     fn encoded_text(&mut self, charset: &str) -> Vec<u8> {
         let mut text = Vec::new();
-        let name = charset.to_lowercase();
+        let special = special_sequences(&charset.to_lowercase());
         for _ in 0..self.random.below(40) {
-            match self.random.below(9) {
+            let [first, second, third, fourth] = [(); 4].map(|()| self.random.byte());
+            match self.random.below(10) {
                 0 => text.extend(b" word "),
                 1 => text.push(b'\n'),
-                2 => text.push(self.random.byte()),
-                3 if name.contains("2022") => {
-                    let escapes: &[&[u8]] = &[
-                        b"\x1b$B",
-                        b"\x1b(B",
-                        b"\x1b(J",
-                        b"\x1b$@",
-                        b"\x1b$(D",
-                        b"\x1b$)C\x0e",
-                        b"\x0f",
-                        b"\x0e",
-                        b"\x1b$A",
-                        b"\x1b$(C",
-                        b"\x1b.A\x1bNA",
-                        b"\x1b.F\x1bNa",
-                        b"\x1b(I",
-                        b"\x1b$(Q",
-                        b"\x1b$(O",
-                        b"\x1b$(P",
-                        b"\x1b&@\x1b$B",
-                        b"\x1bx",
-                        b"\x1b(",
-                        b"\x1b",
-                        b"\x1b$(!B",
-                        b"\x1b.J",
-                    ];
-                    text.extend(self.random.pick(escapes));
-                }
-                3 if name.contains("hz") => {
-                    text.extend(
-                        self.random
-                            .pick(&["~{", "~}", "~~", "~\n", "~x"])
-                            .as_bytes(),
-                    );
-                }
-                3 if name.contains('7') => {
-                    text.extend(
-                        self.random
-                            .pick(&[
-                                "+", "+AOk-", "+2D3eAA-", "+-", "+2D0-x", "+AGE", "-", "+/x!",
-                            ])
-                            .as_bytes(),
-                    );
-                }
-                3 | 4 if name.contains("16") || name.contains("32") => {
-                    let units: &[&[u8]] = &[
-                        b"\xff\xfe",
-                        b"\xfe\xff",
-                        b"a\0",
-                        b"\0a",
-                        b"\x3d\xd8\x00\xde",
-                        b"\xd8\x3d\xde\x00",
-                        b"\x00\xd8",
-                        b"a\0\0\0",
-                        b"\0\0\0a",
-                        b"x",
-                    ];
-                    text.extend(self.random.pick(units));
-                }
-                3 if name.contains("escape") => {
-                    text.extend(
-                        self.random
-                            .pick(&[
-                                "\\u00e9",
-                                "\\ud800",
-                                "\\x41",
-                                "\\n",
-                                "\\",
-                                "\\777",
-                                "\\U0001f600",
-                                "\\q",
-                            ])
-                            .as_bytes(),
-                    );
-                }
-                5 if name.contains("kr") => text.extend(b"\xa4\xd4\xa4\xa1\xa4\xbf\xa4\xd4"),
-                5 if name.contains("gb") => text.extend([
-                    0x81 + self.random.byte() % 0x20,
-                    0x30 + self.random.byte() % 11,
-                    0x81 + self.random.byte() % 127,
-                    0x30 + self.random.byte() % 11,
+                2 => text.push(first),
+                3 | 4 if !special.is_empty() => text.extend(self.random.pick(special)),
+                5 => text.extend([
+                    0x81 + first % 0x20,
+                    b'0' + second % 11,
+                    0x81 + third % 127,
+                    b'0' + fourth % 11,
                 ]),
-                5 if name.contains("jp") || name.contains("euc") => {
-                    text.extend([0x8F, self.random.byte() | 0x80, self.random.byte() | 0x80])
-                }
-                6 if name.contains("utf") => text.extend(
-                    self.random
-                        .pick(&["é", "日本", "\u{1f600}", "\u{feff}"])
-                        .as_bytes(),
-                ),
-                7 => text.extend([
-                    self.random.byte() & 0x7F | 0x20,
-                    self.random.byte() & 0x7F | 0x20,
-                ]),
-                _ => text.extend([self.random.byte() | 0x80, self.random.byte() | 0x40]),
+                6 => text.extend([0x8F, first | 0x80, second | 0x80]),
+                7 => text.extend([first & 0x7F | 0x20, second & 0x7F | 0x20]),
+                8 => text.push(b' '),
+                _ => text.extend([first | 0x80, second | 0x40]),
             }
         }
         text
@@ -590,7 +353,7 @@ impl Generator {
         let mut body = match name.to_lowercase().as_bytes() {
             [b'q', ..] => self.quoted_printable(text),
             [b'b', b'a', ..] => self.base64(text),
-            [b'u', ..] | [b'x', ..] => self.uuencoded(text),
+            [b'u' | b'x', ..] => self.uuencoded(text),
             _ => text.to_vec(),
         };
         if self.random.chance(30) {
@@ -713,7 +476,7 @@ impl Generator {
 
     /// A few bytes changed, added, taken out or doubled.
     fn damage(&mut self, text: &mut Vec<u8>, times: usize) {
-        for _ in 0..self.random.below(times) + 1 {
+        for _ in 0..=self.random.below(times) {
             let at = self.random.below(text.len() + 1);
             let end = text.len().min(at + self.random.below(6));
             let inserted: Vec<u8> = match self.random.below(4) {
@@ -731,6 +494,13 @@ impl Generator {
             text.splice(at..end, inserted);
         }
     }
+}
+
+/// What has a meaning of its own in a charset.
+fn special_sequences(charset: &str) -> &'static [&'static [u8]] {
+    let sequences = SPECIAL_SEQUENCES.iter();
+    let mut found = sequences.filter(|(part, _)| charset.contains(part));
+    found.next().map_or(&[], |(_, sequences)| sequences)
 }
 
 /// As a boundary is after it was read as a parameter, mostly.

@@ -62,7 +62,7 @@ impl Oracle {
             parser, HTML_PARSER,
             "Python {version} reads HTML in another way: install 3.11.13 or an older 3.11"
         );
-        oracle.version = version.to_owned();
+        version.clone_into(&mut oracle.version);
         oracle
     }
 

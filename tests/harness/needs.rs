@@ -18,6 +18,10 @@ pub(crate) enum Need {
     Uring,
     /// The reference client and server in a virtual environment.
     Reference,
+    /// The reference's digester on a Python whose `html.parser` is that of `CPython` 3.11.0 to 3.11.13.
+    DigestOracle,
+    /// The test messages of Python's email package (Debian `libpython3.11-testsuite`).
+    Mails,
     /// Python's gdbm module (Debian `python3-gdbm`) within reach of the reference server.
     Gdbm,
     /// Debian's `spamassassin`.
@@ -45,6 +49,14 @@ impl Need {
         let (there, what) = match self {
             Self::Uring => (io_uring::IoUring::new(2).is_ok(), "io_uring"),
             Self::Reference => (reference::python().exists(), "pyzor 1.1.2 in Python"),
+            Self::DigestOracle => (
+                reference::oracle_python().exists(),
+                "pyzor 1.1.2 on Python 3.11.13 or an older 3.11",
+            ),
+            Self::Mails => (
+                reference::mails().exists(),
+                "test messages of Python's email package",
+            ),
             Self::Gdbm => (imports_gdbm(), "python3-gdbm"),
             Self::SpamAssassin => (runs("spamassassin", &["--version"]), "spamassassin"),
             Self::Strace => (runs("strace", &["-o", "/dev/null", "true"]), "strace"),

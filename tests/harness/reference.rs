@@ -16,6 +16,16 @@ pub(crate) fn python() -> PathBuf {
     program("python3")
 }
 
+/// A Python that computes the network's digests: others read HTML in another way.
+pub(crate) fn oracle_python() -> PathBuf {
+    target().join("digest-oracle/bin/python3")
+}
+
+/// The directory of messages that Python's email package is tested with.
+pub(crate) fn mails() -> PathBuf {
+    target().join("mails")
+}
+
 /// The reference client as a command, with `home` as its home directory.
 pub(crate) fn client(home: &Path) -> Command {
     let mut command = Command::new(python());

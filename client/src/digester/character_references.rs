@@ -106,10 +106,8 @@ fn length_of_name(rest: &[u8]) -> usize {
 
 /// The whole name, or the longest beginning of it that is one, or nothing that stands for another.
 fn push_named(name: &[u8], resolved: &mut Vec<u8>) {
-    let lengths = std::iter::once(name.len()).chain((MIN_NAME_BYTES..name.len()).rev());
-    let found = lengths
-        .filter_map(|length| Some((length, NAMES.get(&name[..length])?)))
-        .next();
+    let mut lengths = std::iter::once(name.len()).chain((MIN_NAME_BYTES..name.len()).rev());
+    let found = lengths.find_map(|length| Some((length, NAMES.get(&name[..length])?)));
     let (length, code_points) = found.unwrap_or((0, &"26"));
     for code_point in code_points.split(' ') {
         text::push(

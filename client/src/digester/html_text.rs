@@ -80,11 +80,10 @@ impl Reader<'_> {
         match self.html[at + 1..] {
             [] => Ok(None),
             [b'a'..=b'z' | b'A'..=b'Z', ..] => self.start_tag(at),
-            // An end tag ends at the next `>`, whatever it is: outside a raw element none matters.
-            [b'/', ..] => Ok(self.find_byte(b'>', at + 2)),
             [b'!', b'-', b'-', ..] => Ok(self.find_close(at + 4, &[b"--"])),
             [b'!', b'[', ..] => self.marked_section(at),
-            [b'?', ..] => Ok(self.find_byte(b'>', at + 2)),
+            // An end tag ends at the next `>`, whatever it is: outside a raw element none matters.
+            [b'/' | b'?', ..] => Ok(self.find_byte(b'>', at + 2)),
             [b'!', ref rest @ ..] => {
                 let name = rest.first_chunk::<7>();
                 let is_doctype = name.is_some_and(|name| name.eq_ignore_ascii_case(b"doctype"));

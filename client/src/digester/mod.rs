@@ -46,7 +46,7 @@
 //!   shifts to a set it cannot.
 //!
 //! A message nested deeper than Python's stack allows is read to its end. A charset that Python knows and no mail
-//! names, `unicode_escape`, is read without names of characters (`\N{...}` is dropped).
+//! names, `unicode_escape`, is read without names of characters (`\N{...}` is dropped), and `punycode` as ASCII.
 //!
 //! # Bounds
 //!
@@ -78,7 +78,7 @@ use mime_walk::Part;
 ///
 /// ```
 /// let digest = pyzor::digester::digest_of(b"Subject: greetings\n\nHello world, how are you?\n");
-/// assert_eq!(digest.to_string(), "2442c6164fe4e32e4c3d8d3ac8ae0d8b3b0f9f94");
+/// assert_eq!(digest.to_string(), "cf9d1231496bfceb445a911828b5a40cbaf90b79");
 /// ```
 pub fn digest_of(message: &[u8]) -> Digest {
     let mut hash = Sha1::new();
@@ -129,3 +129,6 @@ fn opaque_text(part: &Part<'_>) -> Result<Vec<u8>, Unreadable> {
     let charset = content_type::plain_charset(part.content_type())?;
     charset::decode_opaque(charset.as_deref(), &payload)
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn nuls_go_before_words_are_measured() {
-        assert_eq!(left("12345\067890 a"), "a");
+        assert_eq!(left("12345\x0067890 a"), "a");
         assert_eq!(left("@\0b"), "@b");
     }
 

@@ -18,10 +18,14 @@ pub(super) struct EastAsian {
 #[derive(Debug)]
 enum Longer {
     Nothing,
-    /// Three bytes that begin with `0x8F`: the last two are in the first of these tables that has them.
-    Triples(&'static [&'static Table]),
-    /// As for EUC-JIS-2004, with one character that moved since.
+    /// Three bytes that begin with `0x8F`: JIS X 0212.
+    Jisx0212,
+    /// The same, and the second plane of JIS X 0213.
+    Triples,
+    /// The same, with one character that moved since; pairs that came later are errors of two bytes.
     OldTriples,
+    /// Only such pairs.
+    OldPairs,
     /// Four bytes, the second and the last of them digits.
     Gb18030,
     /// Eight bytes that spell a Korean syllable.
@@ -33,54 +37,65 @@ pub(super) fn of_name(name: &str) -> Option<&'static EastAsian> {
     CHARSETS.iter().find(|charset| charset.name == name)
 }
 
-const fn charset(name: &'static str, pairs: &'static Table) -> EastAsian {
+const fn pairs(name: &'static str, pairs: &'static Table) -> EastAsian {
+    with(name, ascii, pairs, Longer::Nothing)
+}
+
+const fn with(
+    name: &'static str,
+    single: fn(u8) -> Option<u32>,
+    pairs: &'static Table,
+    longer: Longer,
+) -> EastAsian {
     EastAsian {
         name,
-        single: ascii,
+        single,
         pairs,
-        longer: Longer::Nothing,
+        longer,
     }
 }
 
-const fn with_single(charset: EastAsian, single: fn(u8) -> Option<u32>) -> EastAsian {
-    EastAsian { single, ..charset }
-}
-
-const fn with_longer(charset: EastAsian, longer: Longer) -> EastAsian {
-    EastAsian { longer, ..charset }
-}
-
 static CHARSETS: [EastAsian; 16] = [
-    charset("big5", &two_byte::BIG5),
-    charset("big5hkscs", &two_byte::BIG5_HKSCS),
-    with_single(charset("cp932", &two_byte::CP932), cp932),
-    charset("cp949", &two_byte::CP949),
-    charset("cp950", &two_byte::CP950),
-    with_longer(
-        charset("euc_jis_2004", &two_byte::EUC_JIS_2004),
-        Longer::Triples(&[&two_byte::JISX0213_PLANE_2, &two_byte::JISX0212]),
+    pairs("big5", &two_byte::BIG5),
+    pairs("big5hkscs", &two_byte::BIG5_HKSCS),
+    with("cp932", cp932, &two_byte::CP932, Longer::Nothing),
+    pairs("cp949", &two_byte::CP949),
+    pairs("cp950", &two_byte::CP950),
+    with(
+        "euc_jis_2004",
+        ascii,
+        &two_byte::EUC_JIS_2004,
+        Longer::Triples,
     ),
-    with_longer(
-        charset("euc_jisx0213", &two_byte::EUC_JISX0213),
+    with(
+        "euc_jisx0213",
+        ascii,
+        &two_byte::EUC_JISX0213,
         Longer::OldTriples,
     ),
-    with_longer(
-        charset("euc_jp", &two_byte::EUC_JP),
-        Longer::Triples(&[&two_byte::JISX0212]),
+    with("euc_jp", ascii, &two_byte::EUC_JP, Longer::Jisx0212),
+    with("euc_kr", ascii, &two_byte::EUC_KR, Longer::Syllables),
+    with("gb18030", ascii, &two_byte::GB18030, Longer::Gb18030),
+    pairs("gb2312", &two_byte::GB2312),
+    pairs("gbk", &two_byte::GBK),
+    pairs("johab", &two_byte::JOHAB),
+    with(
+        "shift_jis",
+        shift_jis,
+        &two_byte::SHIFT_JIS,
+        Longer::Nothing,
     ),
-    with_longer(charset("euc_kr", &two_byte::EUC_KR), Longer::Syllables),
-    with_longer(charset("gb18030", &two_byte::GB18030), Longer::Gb18030),
-    charset("gb2312", &two_byte::GB2312),
-    charset("gbk", &two_byte::GBK),
-    charset("johab", &two_byte::JOHAB),
-    with_single(charset("shift_jis", &two_byte::SHIFT_JIS), shift_jis),
-    with_single(
-        charset("shift_jis_2004", &two_byte::SHIFT_JIS_2004),
+    with(
+        "shift_jis_2004",
         shift_jis_2004,
+        &two_byte::SHIFT_JIS_2004,
+        Longer::Nothing,
     ),
-    with_single(
-        charset("shift_jisx0213", &two_byte::SHIFT_JISX0213),
+    with(
+        "shift_jisx0213",
         shift_jis_2004,
+        &two_byte::SHIFT_JISX0213,
+        Longer::OldPairs,
     ),
 ];
 
@@ -88,15 +103,15 @@ static CHARSETS: [EastAsian; 16] = [
 enum Found {
     /// A character of so many bytes.
     Characters(usize, Characters),
-    /// A byte that begins nothing.
-    Nothing,
+    /// So many bytes that stand for nothing.
+    Nothing(usize),
     /// Too few bytes to tell.
     TooFew,
 }
 
 impl Found {
     fn of(length: usize, characters: Option<Characters>) -> Self {
-        characters.map_or(Self::Nothing, |characters| {
+        characters.map_or(Self::Nothing(1), |characters| {
             Self::Characters(length, characters)
         })
     }
@@ -118,9 +133,9 @@ impl EastAsian {
                     }
                     bytes = &bytes[length..];
                 }
-                Found::Nothing => {
+                Found::Nothing(length) => {
                     sink.error();
-                    bytes = rest;
+                    bytes = &bytes[length..];
                 }
                 Found::TooFew => {
                     sink.error();
@@ -135,12 +150,19 @@ impl EastAsian {
             return Found::TooFew;
         };
         match (&self.longer, first, second) {
-            (Longer::Triples(tables), 0x8F, _) => triple(bytes, |second, third| {
-                tables.iter().find_map(|table| table.find(second, third))
+            (Longer::Jisx0212, 0x8F, _) => triple(bytes, |second, third| {
+                two_byte::JISX0212.find(second, third)
             }),
-            (Longer::OldTriples, 0x8F, _) => triple(bytes, old_triple),
+            (Longer::Triples, 0x8F, _) => triple(bytes, either_plane),
+            (Longer::OldTriples, 0x8F, _) => triple(bytes, |second, third| match (second, third) {
+                (0xFD, 0xBB) => Some([0x9B1D, 0]),
+                _ => either_plane(second, third),
+            }),
             (Longer::Gb18030, _, b'0'..=b'9') => gb18030(bytes),
             (Longer::Syllables, SYLLABLE, FILLER) => syllable(bytes),
+            (Longer::OldTriples | Longer::OldPairs, _, _) if self.pairs.has_lost(first, second) => {
+                Found::Nothing(2)
+            }
             _ => Found::of(2, self.pairs.find(first, second)),
         }
     }
@@ -153,12 +175,9 @@ fn triple(bytes: &[u8], find: impl Fn(u8, u8) -> Option<Characters>) -> Found {
     }
 }
 
-fn old_triple(second: u8, third: u8) -> Option<Characters> {
-    if (second, third) == (0xFD, 0xBB) {
-        return Some([0x9B1D, 0]);
-    }
-    let tables = [&two_byte::JISX0213_PLANE_2, &two_byte::JISX0212];
-    tables.iter().find_map(|table| table.find(second, third))
+fn either_plane(second: u8, third: u8) -> Option<Characters> {
+    let plane_2 = two_byte::JISX0213_PLANE_2.find(second, third);
+    plane_2.or_else(|| two_byte::JISX0212.find(second, third))
 }
 
 /// First number, how many, first code point: 16 bits each, sorted.
@@ -171,8 +190,8 @@ fn gb18030(bytes: &[u8]) -> Found {
     let &[first, second, third, fourth, ..] = bytes else {
         return Found::TooFew;
     };
-    if first < 0x81 || third < 0x81 || !fourth.is_ascii_digit() {
-        return Found::Nothing;
+    if first < 0x81 || !(0x81..=0xFE).contains(&third) || !fourth.is_ascii_digit() {
+        return Found::Nothing(1);
     }
     let number = |first: u8| {
         let tens = u32::from(first) * 10 + u32::from(second - b'0');
@@ -190,15 +209,14 @@ fn gb18030(bytes: &[u8]) -> Found {
 fn gb18030_range(number: u32) -> Option<u32> {
     let number = u16::try_from(number).ok()?;
     let (ranges, _) = GB18030_RANGES.as_chunks::<6>();
-    let [start, count, code_point] = |range: &[u8; 6]| -> [u16; 3] {
-        [0, 2, 4].map(|at| u16::from_le_bytes([range[at], range[at + 1]]))
-    }(
-        &ranges[ranges
-            .partition_point(|range| u16::from_le_bytes([range[0], range[1]]) <= number)
-            .checked_sub(1)?],
-    );
+    let after = ranges.partition_point(|range| numbers(*range)[0] <= number);
+    let [start, count, code_point] = numbers(ranges[after.checked_sub(1)?]);
     let offset = number - start;
     (offset < count).then(|| u32::from(code_point) + u32::from(offset))
+}
+
+fn numbers(range: [u8; 6]) -> [u16; 3] {
+    [0, 2, 4].map(|at| u16::from_le_bytes([range[at], range[at + 1]]))
 }
 
 /// Each letter of a spelt syllable is a pair that begins with this,

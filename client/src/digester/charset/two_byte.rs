@@ -50,6 +50,12 @@ impl Table {
         }
     }
 
+    /// Whether these two bytes stand for something in the table it is based on, and not in it.
+    pub(super) fn has_lost(&self, first: u8, second: u8) -> bool {
+        let based = self.base.and_then(|base| base.find(first, second));
+        based.is_some() && self.find(first, second).is_none()
+    }
+
     fn value(&self, place: usize) -> u16 {
         match self.base {
             None => self.number(self.after_extras() + 2 * place),
