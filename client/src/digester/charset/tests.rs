@@ -28,6 +28,7 @@ fn python_takes_names_at_their_word() {
 fn a_byte_that_begins_nothing_spares_the_next() {
     assert_eq!(ignoring("shift_jis", b"\x81\xFFA"), "A");
     assert_eq!(ignoring("euc-jp", b"\x8F\xA1AB"), "AB");
+    assert_eq!(ignoring("gb18030", b"\x9A8\xFF2\xB0\xD4r"), "82霸r");
     assert_eq!(
         decoded("big5", b"\xFF\xFF", OnError::Replace),
         "\u{FFFD}\u{FFFD}"
