@@ -304,6 +304,7 @@ impl Handler for Worker {
                 None
             }
             Outcome::AfterLookup(operation, digest) => {
+                self.ledger.metrics.add(Counter::DeferredLookups, 1);
                 let waiting = self.ledger.waiting(operation, &request, path);
                 let ticket = self.pending.await_lookup(request.thread(), waiting);
                 let asked = self
