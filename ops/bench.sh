@@ -309,7 +309,7 @@ saturation() {
 write_readme() {
     local commit
     commit=$(git -C "$root" rev-parse --short=12 HEAD)
-    if [[ -n $(git -C "$root" status --porcelain) ]]; then commit+=" with changes that are not committed"; fi
+    if [[ -n $(git -C "$root" status --porcelain -- . ':!ops/runs') ]]; then commit+=" with changes that are not committed"; fi
     {
         printf '# %s on %s\n\n' "$(date -u +%F)" "$(hostname)"
         printf -- '- command: `ops/bench.sh %s`\n' "$arguments"

@@ -96,7 +96,7 @@ verdicts() {
 write_readme() {
     local commit
     commit=$(git -C "$root" rev-parse --short=12 HEAD)
-    if [[ -n $(git -C "$root" status --porcelain) ]]; then commit+=" with changes that are not committed"; fi
+    if [[ -n $(git -C "$root" status --porcelain -- . ':!ops/runs') ]]; then commit+=" with changes that are not committed"; fi
     {
         printf '# How often `loadgen compare` is right, on %s, %s\n\n' "$(hostname)" "$(date -u +%F)"
         printf -- '- command: `ops/compare-experiment.sh %s`\n' "$arguments"

@@ -244,7 +244,7 @@ megabytes() {
 write_readme() {
     local commit
     commit=$(git -C "$root" rev-parse --short=12 HEAD)
-    if [[ -n $(git -C "$root" status --porcelain) ]]; then commit+=" with changes that are not committed"; fi
+    if [[ -n $(git -C "$root" status --porcelain -- . ':!ops/runs') ]]; then commit+=" with changes that are not committed"; fi
     {
         printf '# %s digests on %s, %s\n\n' "$digests" "$(hostname)" "$(date -u +%F)"
         printf -- '- command: `ops/scale.sh %s`\n' "$arguments"
