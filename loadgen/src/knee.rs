@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::load_flags::KneeFlags;
+use crate::median::{confidence, cut_off, median};
 use crate::ramp::{heading, line};
 use crate::report::assertion::Assertion;
 use crate::report::terminal::grouped_float;
@@ -31,6 +32,7 @@ pub(crate) fn run(flags: &KneeFlags) -> Result<(), Error> {
     let mut trials = Trials::new("knee", &flags.load, &flags.trial)?;
     let mut runs = Vec::new();
     let mut found = Vec::new();
+    let mut failure = None;
     println!("{}", heading());
     let mut from_per_s = flags.from;
     for _ in 0..flags.repeats {
@@ -47,17 +49,32 @@ pub(crate) fn run(flags: &KneeFlags) -> Result<(), Error> {
             to_per_s: flags.to,
             resolution: flags.resolution / 100.0,
         };
-        let Some(knee) = search.run(&mut attempt)? else {
-            break;
-        };
-        println!("{}", found_line(knee));
-        from_per_s = knee.rate_per_s * LATER_START;
-        found.push(knee);
+        match search.run(&mut attempt) {
+            Ok(Some(knee)) => {
+                println!("{}", found_line(knee));
+                from_per_s = knee.rate_per_s * LATER_START;
+                found.push(knee);
+            }
+            Ok(None) => break,
+            // What other searches have found still holds.
+            Err(error @ Error::NoKnee { .. }) => {
+                failure = Some(error);
+                break;
+            }
+            Err(error) => return Err(error),
+        }
     }
     trials.warn();
-    let knee = summary(&flags.slo, &found).ok_or(Error::Stopped)?;
-    println!("{}", knee_lines(&knee));
-    save(flags.json.as_deref(), runs, knee)
+    let knee = summary(&flags.slo, &found);
+    if let Some(knee) = &knee {
+        println!("{}", knee_lines(knee));
+    }
+    save(flags.json.as_deref(), runs, knee)?;
+    match failure {
+        Some(failure) => Err(failure),
+        None if found.is_empty() => Err(Error::Stopped),
+        None => Ok(()),
+    }
 }
 
 /// What a run says about its rate.
@@ -176,43 +193,18 @@ fn summary(objectives: &str, found: &[Found]) -> Option<Knee> {
     let mut sorted = searches_per_s.clone();
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().checked_sub(1)?;
-    let (skipped, confidence) = median_interval(sorted.len());
+    let skipped = cut_off(sorted.len(), CONFIDENCE).unwrap_or(0);
     let limits = [KneeLimit::Generator, KneeLimit::Asked, KneeLimit::Server];
     let is_any = |limit: &KneeLimit| found.iter().any(|each| each.limit == *limit);
     Some(Knee {
         objectives: objectives.to_owned(),
-        rate_per_s: f64::midpoint(sorted[last / 2], sorted[last.div_ceil(2)]),
+        rate_per_s: median(&sorted),
         searches_per_s,
         low_per_s: sorted[skipped],
         high_per_s: sorted[last - skipped],
-        confidence,
+        confidence: confidence(sorted.len(), skipped),
         limit: limits.into_iter().find(is_any)?,
     })
-}
-
-/// How many of `count` sorted values may be left out at either end so that those that remain cover the true median with at least
-/// [`CONFIDENCE`], and with what confidence they do. As each value lies below the median with probability one half, the
-/// number below is binomial.
-fn median_interval(count: usize) -> (usize, f64) {
-    let mut skipped = 0;
-    let mut best = (0, 0.0);
-    // The probability that at most `skipped` values lie below, term by term.
-    let mut term = (0..count).fold(1.0, |product, _| product / 2.0);
-    let mut tail = term;
-    loop {
-        let confidence = 1.0 - 2.0 * tail;
-        if skipped == 0 || confidence >= CONFIDENCE {
-            best = (skipped, confidence.max(0.0));
-        } else {
-            return best;
-        }
-        skipped += 1;
-        if 2 * skipped >= count {
-            return best;
-        }
-        term *= as_float(count - skipped + 1) / as_float(skipped);
-        tail += term;
-    }
 }
 
 fn found_line(found: Found) -> String {
@@ -244,20 +236,15 @@ fn knee_lines(knee: &Knee) -> String {
     )
 }
 
-fn save(path: Option<&Path>, runs: Vec<RunResult>, knee: Knee) -> Result<(), Error> {
+fn save(path: Option<&Path>, runs: Vec<RunResult>, knee: Option<Knee>) -> Result<(), Error> {
     let Some(path) = path else { return Ok(()) };
     let series = Series {
         format: FORMAT,
         kind: "knee".to_owned(),
         runs,
-        knee: Some(knee),
+        knee,
     };
     series.write(path)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "numbers of searches are small")]
-fn as_float(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]
@@ -347,18 +334,6 @@ mod tests {
     #[test]
     fn a_stopped_search_finds_nothing() {
         assert_eq!(SEARCH.run(&mut |_, _| Ok(Outcome::Stopped)).unwrap(), None);
-    }
-
-    #[test]
-    fn the_median_has_the_interval_of_the_binomial_law() {
-        let close = |(skipped, confidence): (usize, f64), expected: (usize, f64)| {
-            assert_eq!(skipped, expected.0);
-            assert!((confidence - expected.1).abs() < 1e-4, "{confidence}");
-        };
-        close(median_interval(1), (0, 0.0));
-        close(median_interval(5), (0, 0.9375));
-        close(median_interval(8), (1, 0.9297));
-        close(median_interval(11), (2, 0.9346));
     }
 
     #[test]

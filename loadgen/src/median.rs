@@ -18,7 +18,7 @@ impl Estimate {
     pub(crate) fn of(mut numbers: Vec<f64>) -> Self {
         numbers.sort_by(f64::total_cmp);
         let last = numbers.len() - 1;
-        let cut = cut_off(numbers.len());
+        let cut = cut_off(numbers.len(), CONFIDENCE);
         Self {
             median: median(&numbers),
             interval: cut.map(|cut| (numbers[cut], numbers[last - cut])),
@@ -44,19 +44,23 @@ pub(crate) fn median(sorted: &[f64]) -> f64 {
     f64::midpoint(sorted[last / 2], sorted[last.div_ceil(2)])
 }
 
-/// How often an interval may miss the true median on one of its sides.
-const MISSED_ON_A_SIDE: f64 = 0.025;
+/// What an [`Estimate`]'s interval covers the true median with, at least.
+const CONFIDENCE: f64 = 0.95;
 
-/// How many of `count` sorted numbers may be left out on each side so that the rest still spans the true median.
+/// How many of `count` sorted numbers may be left out on each side so that the rest still spans the true median with this
+/// confidence at least; `None` if even all of them do not.
+pub(crate) fn cut_off(count: usize, least_confidence: f64) -> Option<usize> {
+    let cuts = 0..count.div_ceil(2);
+    let is_enough = |&cut: &usize| confidence(count, cut) >= least_confidence;
+    cuts.take_while(is_enough).last()
+}
+
+/// With what confidence `count` sorted numbers span the true median when `cut` are left out on each side.
 ///
-/// How many lie below it is binomial; the interval misses on a side when no more than `cut` numbers do.
-fn cut_off(count: usize) -> Option<usize> {
-    let mut missed = 0.0;
-    let below = coin_flips(count).into_iter().take_while(|chance| {
-        missed += chance;
-        missed <= MISSED_ON_A_SIDE
-    });
-    below.count().checked_sub(1)
+/// How many lie below it is binomial; they miss it on a side when no more than `cut` numbers do. 0 where nothing is left.
+pub(crate) fn confidence(count: usize, cut: usize) -> f64 {
+    let missed_on_a_side: f64 = coin_flips(count).iter().take(cut + 1).sum();
+    (1.0 - 2.0 * missed_on_a_side).max(0.0)
 }
 
 /// The chances of 0, 1, … `count` heads in so many tosses of a coin.
@@ -93,7 +97,21 @@ mod tests {
             (100, Some(39)),
         ];
         for (count, cut) in published {
-            assert_eq!(cut_off(count), cut, "{count} numbers");
+            assert_eq!(cut_off(count, 0.95), cut, "{count} numbers");
+        }
+    }
+
+    #[test]
+    fn confidence_follows_from_the_binomial_law() {
+        for (count, cut, expected) in [
+            (1, 0, 0.0),
+            (5, 0, 0.9375),
+            (8, 1, 0.9297),
+            (11, 2, 0.9346),
+            (2, 1, 0.0),
+        ] {
+            let found = confidence(count, cut);
+            assert!((found - expected).abs() < 1e-4, "{count} numbers: {found}");
         }
     }
 

@@ -53,6 +53,42 @@ fn messages_from_a_fresh_seed_have_the_references_digest() {
     }
 }
 
+/// The awkward messages that the client's own tests go by, in case what is written there of the reference is wrong.
+#[test]
+fn awkward_messages_have_the_references_digest() {
+    needs!(DigestOracle);
+    let path = workspace().join("client/src/digester/awkward_cases.txt");
+    let cases = fs::read_to_string(&path).unwrap();
+    let messages = cases.lines().enumerate().map(|(number, case)| {
+        let message = case.split('\t').next().unwrap_or_default();
+        let name = format!("{}:{}", path.display(), number + 1);
+        (name, unescaped(message))
+    });
+    let summary = compare(messages);
+    println!("awkward messages: {summary}");
+}
+
+/// `\n`, `\r`, `\t`, `\xNN`, and any other character behind a backslash for itself.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let escaped = if byte == b'\\' { rest.next() } else { None };
+        bytes.push(match escaped {
+            None => byte,
+            Some(b'n') => b'\n',
+            Some(b'r') => b'\r',
+            Some(b't') => b'\t',
+            Some(b'x') => {
+                let digits: String = rest.by_ref().take(2).map(char::from).collect();
+                u8::from_str_radix(&digits, 16).unwrap()
+            }
+            Some(other) => other,
+        });
+    }
+    bytes
+}
+
 /// Real messages: those that Python's email package is tested with, and SpamAssassin's samples.
 #[test]
 fn real_messages_have_the_references_digest() {
