@@ -2,7 +2,7 @@
 //! it several times.
 //!
 //! Machines are noisy: a rate fails when it has failed twice. What such mercy lets through, the confirmation finds. A run
-//! that is void says nothing of the server: then the generator is the limit.
+//! that is void and misses an objective says nothing of the server: then the generator is the limit.
 
 use std::path::Path;
 
@@ -21,6 +21,8 @@ const ATTEMPTS: u32 = 2;
 const MAX_RATES: u32 = 100;
 /// Below this rate nothing is looked for, in requests a second.
 const LOWEST_RATE_PER_S: f64 = 1.0;
+/// A late run has kept its rate when so much of it was answered by the time that the last request was sent.
+const LEAST_KEPT_SHARE: f64 = 0.98;
 /// A later search begins at this share of what the first one found.
 const LATER_START: f64 = 0.5;
 /// The least confidence of the interval, where there are searches enough for it.
@@ -89,15 +91,28 @@ enum Outcome {
 }
 
 fn outcome(run: &RunResult, objectives: &[Assertion]) -> Outcome {
+    let hold = objectives
+        .iter()
+        .all(|each| each.check_numbers(run).is_ok());
     if run.ended_early {
         Outcome::Stopped
+    } else if hold && (run.void.is_none() || is_only_late(run)) {
+        Outcome::Met
     } else if run.void.is_some() {
         Outcome::Void
-    } else if objectives.iter().all(|each| each.check(run).is_ok()) {
-        Outcome::Met
     } else {
         Outcome::Missed
     }
+}
+
+/// Whether a run is void for nothing but requests that were sent late, and kept its rate all the same. Lateness comes on top of
+/// the latency from the intended time, and makes requests come in bursts: objectives that are met in spite of it are met.
+fn is_only_late(run: &RunResult) -> bool {
+    run.losses.unsent == 0
+        && run.schedule.as_ref().is_some_and(|schedule| {
+            let kept_per_s = schedule.intended_rate_per_s * LEAST_KEPT_SHARE;
+            schedule.clock_steps == 0 && run.rate_per_s >= kept_per_s
+        })
 }
 
 /// What one search found.
@@ -250,6 +265,9 @@ fn save(path: Option<&Path>, runs: Vec<RunResult>, knee: Option<Knee>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::latency::Latencies;
+    use crate::result::tests::example;
+    use crate::result::{ScheduleKind, ScheduleResult};
 
     const SEARCH: Search = Search {
         from_per_s: 1000.0,
@@ -329,6 +347,39 @@ mod tests {
         });
         let rate = confirmed.unwrap().unwrap().rate_per_s;
         assert!((3800.0..=4000.0).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn lateness_does_not_void_what_is_met_in_spite_of_it() {
+        let objectives = |text| Assertion::list(text).unwrap();
+        let mut run = example(1.0);
+        run.schedule = Some(ScheduleResult {
+            kind: ScheduleKind::Constant,
+            intended: run.sent,
+            intended_rate_per_s: run.rate_per_s,
+            lag: Latencies::new(),
+            clock_steps: 0,
+        });
+        let (met, missed) = (objectives("rate>1"), objectives("rate<1"));
+        assert_eq!(outcome(&run, &met), Outcome::Met);
+        assert_eq!(outcome(&run, &missed), Outcome::Missed);
+        run.void = Some("the generator fell behind".to_owned());
+        assert_eq!(outcome(&run, &met), Outcome::Met);
+        assert_eq!(outcome(&run, &missed), Outcome::Void);
+        let worse: [fn(&mut RunResult); 3] = [
+            |run| run.losses.unsent = 1,
+            |run| run.rate_per_s *= 0.9,
+            |run| {
+                run.schedule
+                    .iter_mut()
+                    .for_each(|each| each.clock_steps = 1);
+            },
+        ];
+        for worsen in worse {
+            let mut run = run.clone();
+            worsen(&mut run);
+            assert_eq!(outcome(&run, &met), Outcome::Void);
+        }
     }
 
     #[test]

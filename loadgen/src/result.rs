@@ -66,6 +66,9 @@ pub(crate) struct ScheduleResult {
     pub(crate) intended_rate_per_s: f64,
     /// From the intended to the actual time of sending.
     pub(crate) lag: Latencies,
+    /// How often the machine's clock was set during the run, which makes its latencies doubtful.
+    #[serde(default)]
+    pub(crate) clock_steps: u32,
 }
 
 /// Where send times come from.

@@ -44,6 +44,7 @@ pub(crate) struct Measured {
     addresses: u32,
     ended_early: bool,
     void: Option<String>,
+    clock_steps: u32,
 }
 
 /// Collects the senders' parts while they run.
@@ -169,6 +170,7 @@ impl<'r> Collector<'r> {
             losses: losses.attributed(dropped),
             tally: self.sum.tally,
             lag: self.sum.lag,
+            clock_steps: steps,
             bytes_sent: self.sum.bytes_sent,
             bytes_received: self.sum.bytes_received,
             timeline: self.timeline,
@@ -265,6 +267,7 @@ impl Measured {
             intended_rate_per_s: rate_per_s
                 .unwrap_or_else(|| per_second(self.intended, self.window)),
             lag: self.lag.clone(),
+            clock_steps: self.clock_steps,
         }
     }
 }

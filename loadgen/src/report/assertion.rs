@@ -74,6 +74,11 @@ impl Assertion {
         if let Some(reason) = &run.void {
             return Err(format!("{self}: the run is void, {reason}"));
         }
+        self.check_numbers(run)
+    }
+
+    /// The same, whether `run` is void or not.
+    pub(crate) fn check_numbers(&self, run: &RunResult) -> Result<(), String> {
         let found = self.measure(run).map_err(|why| format!("{self}: {why}"))?;
         if self.relation.holds(found, self.limit) {
             Ok(())

@@ -213,6 +213,7 @@ check           20,000  50.0 %    5,001    9,003    9,904    9,994   10,002   20
             intended: 20_001,
             intended_rate_per_s: 10_000.5,
             lag: Latencies::new(),
+            clock_steps: 0,
         });
         run.operations[0].intended = Some(run.operations[0].service);
         let text = Summary(&run).to_string();
