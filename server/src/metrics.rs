@@ -42,7 +42,7 @@ pub enum Counter {
     UsageLinesLost,
     /// Datagrams written to the recording.
     Recorded,
-    /// Datagrams missing in the recording because its writer was behind or failed.
+    /// Datagrams missing in the recording because its writer was behind or failed, or could not hide their user.
     RecordMissed,
     /// Failures that paused the recording.
     RecordErrors,

@@ -8,7 +8,7 @@ use pyzor_protocol::MAX_DATAGRAM_BYTES;
 
 use super::Orders;
 use super::order::{Horizon, Queues};
-use super::pseudonyms::Pseudonyms;
+use super::pseudonyms::{Hiding, Pseudonyms};
 use super::session::Session;
 use crate::config::RecordConfig;
 use crate::error::Error;
@@ -176,8 +176,13 @@ impl Writer {
             if let Some(pseudonyms) = &mut self.pseudonyms {
                 let source = pseudonyms.of_source(arrival.sender.ip());
                 arrival.sender.set_ip(source);
-                if pseudonyms.hide_user(datagram, &mut self.hidden) {
-                    datagram = &self.hidden;
+                match pseudonyms.hide_user(datagram, &mut self.hidden) {
+                    Hiding::Needless => {}
+                    Hiding::Done => datagram = &self.hidden,
+                    Hiding::Impossible => {
+                        self.metrics.recorder().add(Counter::RecordMissed, 1);
+                        continue;
+                    }
                 }
             }
             session.record(&arrival, datagram)?;
