@@ -307,21 +307,10 @@ saturation() {
 }
 
 write_readme() {
-    local commit
-    commit=$(git -C "$root" rev-parse --short=12 HEAD)
-    if [[ -n $(git -C "$root" status --porcelain -- . ':!ops/runs') ]]; then commit+=" with changes that are not committed"; fi
     {
-        printf '# %s on %s\n\n' "$(date -u +%F)" "$(hostname)"
-        printf -- '- command: `ops/bench.sh %s`\n' "$arguments"
-        printf -- '- commit: %s\n' "$commit"
-        printf -- '- machine: %s, %s cores, %s of memory, %s\n' \
-            "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" \
-            "$(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)" \
-            "$(systemd-detect-virt 2>/dev/null || echo 'virtualisation unknown')"
-        printf -- '- kernel: %s\n' "$(uname -sr)"
-        printf -- '- store on: %s\n' "$(findmnt -n -o FSTYPE,SOURCE -T "$scratch" | tr -s ' ')"
-        printf -- '- load average before: %s\n\n' "$load_before"
-        printf 'Server on core %s, load on core %s, over loopback; %s s measured in each run after %s s of warm-up.\n' \
+        describe_run 'CPU of each request, against the floor,' "ops/bench.sh $arguments" "$load_before"
+        describe_disk "$scratch"
+        printf '\nServer on core %s, load on core %s, over loopback; %s s measured in each run after %s s of warm-up.\n' \
             "$server_core" "$load_core" "$seconds" "$warmup"
         printf '256 requests in flight on 16 sockets unless a scenario says otherwise.\n'
         printf 'Base is `loadgen echo`, the recvmmsg/sendmmsg floor, unless a scenario says otherwise; the subject is pyzord.\n\n'
@@ -354,14 +343,8 @@ describe_whole_cost() {
     ' "$scratch/table" "$scratch/whole"
 }
 
-new_run_folder() {
-    local folder number=2
-    folder=$root/ops/runs/$(date -u +%F)-$(hostname)
-    out=$folder
-    while [[ -e $out ]]; do out=$folder-$((number++)); done
-}
-
 root=$(cd "$(dirname "$0")/.." && pwd)
+source "$root/ops/run_folder.sh"
 target=${CARGO_TARGET_DIR:-$root/target}
 bin=$target/release
 loadgen=$bin/loadgen

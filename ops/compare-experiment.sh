@@ -94,17 +94,9 @@ verdicts() {
 }
 
 write_readme() {
-    local commit
-    commit=$(git -C "$root" rev-parse --short=12 HEAD)
-    if [[ -n $(git -C "$root" status --porcelain -- . ':!ops/runs') ]]; then commit+=" with changes that are not committed"; fi
     {
-        printf '# How often `loadgen compare` is right, on %s, %s\n\n' "$(hostname)" "$(date -u +%F)"
-        printf -- '- command: `ops/compare-experiment.sh %s`\n' "$arguments"
-        printf -- '- commit: %s\n' "$commit"
-        printf -- '- machine: %s, %s cores\n' "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"
-        printf -- '- kernel: %s\n' "$(uname -sr)"
-        printf -- '- load average before: %s\n\n' "$load_before"
-        printf '%s trials of each kind; each trial is %s pairs of runs of %s s. Both sides are the echo with %s us of work a\n' \
+        describe_run 'How often `loadgen compare` is right,' "ops/compare-experiment.sh $arguments" "$load_before"
+        printf '\n%s trials of each kind; each trial is %s pairs of runs of %s s. Both sides are the echo with %s us of work a\n' \
             "$trials" "$pairs" "$seconds" "$work_us"
         printf 'datagram; in `slower`, the second side works so much longer that its answers cost %s %% more. Verdicts:\n\n' "$slower"
         printf -- '- `same`:%s\n- `slower`:%s\n\n' "$(verdicts same)" "$(verdicts slower)"
@@ -112,14 +104,8 @@ write_readme() {
     } >"$out/README.md"
 }
 
-new_run_folder() {
-    local folder number=2
-    folder=$root/ops/runs/$(date -u +%F)-$(hostname)-compare
-    out=$folder
-    while [[ -e $out ]]; do out=$folder-$((number++)); done
-}
-
 root=$(cd "$(dirname "$0")/.." && pwd)
+source "$root/ops/run_folder.sh"
 arguments=$*
 trials=40 pairs=10 seconds=1.5 slower=10 out='' quick=no
 while (($#)); do
@@ -141,7 +127,7 @@ cargo build --release --locked -p loadgen
 bin=${CARGO_TARGET_DIR:-$root/target}/release
 loadgen=$bin/loadgen
 if [[ -z $out ]]; then
-    if [[ $quick == yes ]]; then out=$(mktemp -d); else new_run_folder; fi
+    if [[ $quick == yes ]]; then out=$(mktemp -d); else new_run_folder compare; fi
 fi
 mkdir -p "$out"
 scratch=$(mktemp -d)

@@ -7,10 +7,11 @@
 set -euo pipefail
 
 readonly echo_core=0 client_core=1 sockets=16 in_flight=256
+arguments=$*
 pairs=7 seconds=2 out=
 
 usage() {
-    echo "Usage: ops/generator-cost.sh [--pairs N] [--seconds S] [--out DIR]"
+    echo "Usage: ops/generator-cost.sh [--pairs N] [--seconds S] [--out DIR (ops/runs/DATE-HOST-generator)]"
 }
 
 while [[ $# -gt 0 ]]; do
@@ -24,7 +25,9 @@ while [[ $# -gt 0 ]]; do
 done
 
 cd "$(dirname "$0")/.."
+source ops/run_folder.sh
 cargo build --quiet --release -p loadgen
+load_before=$(cut -d ' ' -f 1-3 /proc/loadavg)
 readonly loadgen=${CARGO_TARGET_DIR:-target}/release/loadgen
 folder=$(mktemp -d)
 trap 'kill "$echo_pid" 2>/dev/null || true; rm -rf "$folder"' EXIT
@@ -36,8 +39,10 @@ target=$(sed -n 's/^listening on //p' "$folder/echo")
 load=(--target "$target" --core $client_core --sockets $sockets --in-flight $in_flight --warmup 0.5 --duration "$seconds")
 
 {
-    echo "commit $(git describe --always --dirty), $(uname -sr), $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2-)"
-    echo "$in_flight checks in flight on $sockets sockets, $seconds s a run, nanoseconds of the client's time a request"
+    describe_run "What a request costs \`loadgen blast\` itself," "ops/generator-cost.sh $arguments" "$load_before"
+    printf '\nThe echo on core %s, the client on core %s; %s checks in flight on %s sockets, %s s a run; nanoseconds of the\n' \
+        $echo_core $client_core $in_flight $sockets "$seconds"
+    printf 'client'"'"'s time a request, beside a client that does nothing but sendmmsg and recvmmsg.\n\n```\n'
     printf '%6s%10s%10s%10s\n' pair bare blast ratio
     for ((pair = 1; pair <= pairs; pair++)); do
         bare=$("$loadgen" bare "${load[@]}" | sed 's/.*busy_ns_per_request //')
@@ -52,9 +57,10 @@ print(busy_s * 1e9 / run["answered"])' "$folder/blast.json")
     done | tee "$folder/pairs"
     sort -n -k4 "$folder/pairs" | awk '{ ratio[NR] = $4 } END {
         printf "median ratio %.3f (%.3f to %.3f)\n", (ratio[int((NR + 1) / 2)] + ratio[int(NR / 2) + 1]) / 2, ratio[1], ratio[NR] }'
+    echo '```'
 } | tee "$folder/report"
 
-if [[ -n $out ]]; then
-    mkdir -p "$out"
-    cp "$folder/report" "$out/generator-cost.txt"
-fi
+if [[ -z $out ]]; then new_run_folder generator; fi
+mkdir -p "$out"
+cp "$folder/report" "$out/README.md"
+printf '\n%s\n' "$out/README.md"

@@ -242,21 +242,10 @@ megabytes() {
 }
 
 write_readme() {
-    local commit
-    commit=$(git -C "$root" rev-parse --short=12 HEAD)
-    if [[ -n $(git -C "$root" status --porcelain -- . ':!ops/runs') ]]; then commit+=" with changes that are not committed"; fi
     {
-        printf '# %s digests on %s, %s\n\n' "$digests" "$(hostname)" "$(date -u +%F)"
-        printf -- '- command: `ops/scale.sh %s`\n' "$arguments"
-        printf -- '- commit: %s\n' "$commit"
-        printf -- '- machine: %s, %s cores, %s of memory, %s\n' \
-            "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)" "$cores" \
-            "$(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)" \
-            "$(systemd-detect-virt 2>/dev/null || echo 'virtualisation unknown')"
-        printf -- '- kernel: %s\n' "$(uname -sr)"
-        printf -- '- store on: %s\n' "$(findmnt -n -o FSTYPE,SOURCE -T "$scratch" | tr -s ' ')"
-        printf -- '- load average before: %s\n\n' "$load_before"
-        printf '## Start and files\n\n'
+        describe_run "$digests digests" "ops/scale.sh $arguments" "$load_before"
+        describe_disk "$scratch"
+        printf '\n## Start and files\n\n'
         cat "$scratch/facts"
         printf '\n## Memory, in MiB\n\n'
         printf 'Allowed: 256 MiB for the hot set, 256 MiB for pages of the store, and the filter.\n\n'
@@ -279,14 +268,8 @@ write_readme() {
     } >"$out/README.md"
 }
 
-new_run_folder() {
-    local folder number=2
-    folder=$root/ops/runs/$(date -u +%F)-$(hostname)-scale
-    out=$folder
-    while [[ -e $out ]]; do out=$folder-$((number++)); done
-}
-
 root=$(cd "$(dirname "$0")/.." && pwd)
+source "$root/ops/run_folder.sh"
 target=${CARGO_TARGET_DIR:-$root/target}
 bin=$target/release
 arguments=$*
@@ -319,7 +302,7 @@ if ((free_bytes < digests * disk_bytes_a_digest)); then
     exit 1
 fi
 if [[ -z $out ]]; then
-    if [[ $quick == yes ]]; then out=$(mktemp -d); else new_run_folder; fi
+    if [[ $quick == yes ]]; then out=$(mktemp -d); else new_run_folder scale; fi
 fi
 mkdir -p "$out"
 # The store must lie on a disk, and /tmp may not: it lies beside the build.

@@ -160,6 +160,24 @@ fn files_are_tidy() {
 }
 
 #[test]
+fn recorded_runs_do_not_tell_where_their_author_keeps_things() {
+    let mut places = Vec::new();
+    for file in files_below(&workspace().join("ops/runs"), &[]) {
+        let text = read(&file);
+        let words = text.split(|c: char| c.is_whitespace() || "\"'`()[]|,=".contains(c));
+        let paths = words.filter(|word| is_absolute_path(word));
+        places.extend(paths.map(|path| format!("{}: {path}", shown(&file))));
+    }
+    assert!(places.is_empty(), "{}", places.join("\n"));
+}
+
+/// Device files are the same everywhere; HTML ends its elements with a slash.
+fn is_absolute_path(word: &str) -> bool {
+    let is_path = word.starts_with('/') && word[1..].starts_with(char::is_alphanumeric);
+    is_path && !word.starts_with("/dev/") && word[1..].contains('/')
+}
+
+#[test]
 fn links_between_documents_lead_somewhere() {
     for file in files("md") {
         let text = read(&file);
@@ -220,16 +238,22 @@ fn read(file: &Path) -> String {
 
 /// Every file of ours with this extension.
 fn files(extension: &str) -> Vec<PathBuf> {
+    let mut files = files_below(workspace(), &FOREIGN_DIRECTORIES);
+    files.retain(|path| path.extension().is_some_and(|found| found == extension));
+    files
+}
+
+fn files_below(root: &Path, left_out: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut directories = vec![workspace().to_owned()];
+    let mut directories = vec![root.to_owned()];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            if path.is_dir() && !FOREIGN_DIRECTORIES.contains(&name) {
-                directories.push(path);
-            } else if path.extension().is_some_and(|found| found == extension) {
+            if !path.is_dir() {
                 found.push(path);
+            } else if !left_out.contains(&name) {
+                directories.push(path);
             }
         }
     }

@@ -8,7 +8,7 @@ use pyzor_protocol::{Digest, Operation};
 
 use crate::closed_loop::{ClosedLoop, Counts, End, Work};
 use crate::cpu::{self, CpuReading, CpuUse, ProcessClock};
-use crate::environment::Environment;
+use crate::environment::{Environment, command_line};
 use crate::error::Error;
 use crate::flags::BlastFlags;
 use crate::in_flight::REPLY_LIMIT;
@@ -304,7 +304,7 @@ impl Measured {
         RunResult {
             format: FORMAT,
             command: "blast".to_owned(),
-            command_line: std::env::args().collect(),
+            command_line: command_line(),
             environment,
             target,
             seed: flags.seed,

@@ -1,6 +1,7 @@
 //! Where a run was made: what its numbers depend on beside the two programs.
 
 use std::fs;
+use std::path::Path;
 
 use nix::sys::utsname::uname;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,19 @@ impl Environment {
     }
 }
 
+/// How this program was called: its name and the arguments as they were typed. Where it is installed is left out: that
+/// repeats nothing, and results are passed on.
+pub(crate) fn command_line() -> Vec<String> {
+    named_without_directory(std::env::args())
+}
+
+fn named_without_directory(mut arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let program = arguments.next().unwrap_or_default();
+    let name = Path::new(&program).file_name();
+    let name = name.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    std::iter::once(name).chain(arguments).collect()
+}
+
 fn file_field(path: &str, name: &str) -> Option<String> {
     field(&fs::read_to_string(path).ok()?, name)
 }
@@ -88,6 +102,16 @@ mod tests {
         assert_eq!(field(text, "model"), None);
         assert_eq!(kibibytes("24 kB"), Some(24_576));
         assert_eq!(kibibytes("24 MB"), None);
+    }
+
+    #[test]
+    fn a_command_line_keeps_its_arguments_and_not_where_the_program_lies() {
+        let typed =
+            |arguments: &[&str]| named_without_directory(arguments.iter().map(ToString::to_string));
+        let called = typed(&["/usr/local/bin/loadgen", "blast", "--json", "/srv/a.json"]);
+        assert_eq!(called, ["loadgen", "blast", "--json", "/srv/a.json"]);
+        assert_eq!(typed(&["loadgen"]), ["loadgen"]);
+        assert_eq!(typed(&[]), [""]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::sender::{Ended, Shared};
 use super::server_drops::ServerDrops;
 use super::{Fed, Part, Plan};
 use crate::cpu::{CpuReading, CpuUse, ProcessClock};
-use crate::environment::Environment;
+use crate::environment::{Environment, command_line};
 use crate::error::Error;
 use crate::latency::Latencies;
 use crate::losses::Losses;
@@ -222,7 +222,7 @@ impl Measured {
         RunResult {
             format: FORMAT,
             command: command.to_owned(),
-            command_line: std::env::args().collect(),
+            command_line: command_line(),
             environment,
             target: plan.target,
             seed: plan.seed,

@@ -1,0 +1,31 @@
+# Sourced by the scripts that record runs: where a run is kept, and the facts that each one states first.
+
+# new_run_folder [SUFFIX]: sets `out` to the first ops/runs/DATE-HOST[-SUFFIX] that is not there, relative to the project's
+# root, so that no result tells where its author keeps the project.
+new_run_folder() {
+    local folder number=2
+    folder=ops/runs/$(date -u +%F)-$(hostname)${1:+-$1}
+    out=$folder
+    while [[ -e $out ]]; do out=$folder-$((number++)); done
+}
+
+# describe_run TITLE COMMAND LOAD_BEFORE: what every README of a run begins with. To be called at the project's root.
+describe_run() {
+    local commit
+    commit=$(git rev-parse --short=12 HEAD)
+    if [[ -n $(git status --porcelain -- . ':!ops/runs') ]]; then commit+=" with changes that are not committed"; fi
+    printf '# %s on %s, %s\n\n' "$1" "$(hostname)" "$(date -u +%F)"
+    printf -- '- command: `%s`\n' "${2% }"
+    printf -- '- commit: %s\n' "$commit"
+    printf -- '- machine: %s, %s cores, %s of memory, %s\n' \
+        "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" \
+        "$(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)" \
+        "$(systemd-detect-virt 2>/dev/null || echo 'virtualisation unknown')"
+    printf -- '- kernel: %s\n' "$(uname -sr)"
+    printf -- '- load average before: %s\n' "$3"
+}
+
+# describe_disk DIR: one more of those facts, for runs whose store lies in DIR.
+describe_disk() {
+    printf -- '- store on: %s\n' "$(findmnt -n -o FSTYPE,SOURCE -T "$1" | tr -s ' ')"
+}
