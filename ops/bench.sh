@@ -10,7 +10,7 @@ readonly server_core=0 load_core=1
 readonly all_scenarios=(
     hot-check unknown-check ping
     hot-check-wildcard unknown-check-wildcard ping-wildcard
-    hot-check-usage-log hot-check-mmsg
+    hot-check-usage-log hot-check-recording hot-check-mmsg
     report-zipf report-distinct
     ring-alone tokio-uring-16 tokio-uring-64 tokio-uring-256 two-workers
     profile saturation
@@ -60,6 +60,9 @@ define() {
     hot-check-usage-log)
         subject+=(--usage-log-file usage.log)
         about="hot-check with the usage log on" ;;
+    hot-check-recording)
+        base=("${given[@]}") subject+=(--record record.pcap --record-max-bytes 64M)
+        about="hot-check while every request is recorded to a disk; the base is pyzord without" ;;
     hot-check-mmsg)
         subject+=(--io mmsg)
         about="hot-check without io_uring" ;;
@@ -212,6 +215,7 @@ run_pairs() {
         fi
     done
     if [[ $scenario == report-* && $quick == no ]]; then whole_cost; fi
+    if [[ $scenario == *-recording ]]; then recorded; fi
     stop_servers
 }
 
@@ -253,6 +257,14 @@ whole_cost() {
     reports=$(sed -n 's/.*so far: .*report 200: \([0-9]*\).*/\1/p' "$server_home/pyzord.log" | tail -n 1)
     cpu_ns=$(awk -v ticks="$(getconf CLK_TCK)" '{ printf "%.0f", ($14 + $15) / ticks * 1e9 }' "/proc/$server_pid/stat")
     printf '%s %s %s\n' "$scenario" "$((cpu_ns / reports))" "$reports" | tee -a "$scratch/whole"
+}
+
+# What became of the requests of the subject: its recorder leaves out what it cannot keep up with.
+recorded() {
+    kill -USR2 "$server_pid"
+    sleep 0.5
+    sed -n 's/.* \([0-9]* datagrams recorded, [0-9]* missing\).*/- `'"$scenario"'`: \1./p' "$server_home/pyzord.log" |
+        tail -n 1 | tee -a "$scratch/again"
 }
 
 # The symbols in which the worker spends its time, and how much of it is the kernel's.

@@ -1,0 +1,176 @@
+"""Makes two recordings, replays each at both speeds, and compares what was asked for with what arrived.
+
+    replay.py BIN CLIENT SCRATCH OUT REQUESTS ROUNDS
+
+BIN holds pyzord and loadgen, CLIENT is the reference's `pyzor`; SCRATCH is an empty directory on a disk; OUT takes the
+result of every replay. A description in Markdown goes to standard output, progress to standard error.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SERVER_CORE, LOAD_CORE = "0", "1"
+SPEEDS = (1, 10)
+RATE = 5_000
+MIX = "check=80,report=15,info=2,whitelist=1,ping=2,known=20000,known-share=0.4,batch-share=0.1,sources=2000"
+# The client starts a Python interpreter each time; so many times it asks each of its commands.
+CLIENT_ROUNDS = 20
+CLIENT_COMMANDS = ("check", "report", "check", "info", "whitelist", "ping", "pong")
+START_LIMIT_S = 20.0
+STOP_LIMIT_S = 30.0
+
+
+class Server:
+    """A pyzord with an empty store that records all it gets, as it is."""
+
+    def __init__(self, bin, home):
+        self.recording = home / "record.pcap"
+        home.mkdir()
+        (home / "pyzord.access").write_text("all : anonymous : allow\n")
+        log = open(home / "output", "wb")
+        self.process = subprocess.Popen(
+            [bin / "pyzord", "--homedir", home, "--address", "127.0.0.1", "--port", "0", "--threads", "1"]
+            + ["--log-file", home / "log", "--record", self.recording, "--record-anonymize", "no"],
+            stdout=log, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, {int(SERVER_CORE)}))
+        self.log = home / "log"
+        self.address = self.await_log(r"listening on (127\.0\.0\.1:\d+)")
+        self.port = self.address.rpartition(":")[2]
+
+    def await_log(self, pattern):
+        end = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < end and self.process.poll() is None:
+            found = re.search(pattern, self.log.read_text() if self.log.exists() else "")
+            if found:
+                return found[1]
+            time.sleep(0.02)
+        sys.exit(f"replay.py: pyzord does not start; see {self.log}")
+
+    def stop(self):
+        """Ends it, which completes the recording."""
+        self.process.terminate()
+        self.process.wait(STOP_LIMIT_S)
+
+
+@contextlib.contextmanager
+def server(bin, home):
+    running = Server(bin, home)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.stop()
+
+
+def loadgen(bin, *arguments):
+    command = [str(bin / "loadgen"), *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"replay.py: {' '.join(command)}: {done.stderr}")
+
+
+def inspect(bin, trace, port, scratch):
+    loadgen(bin, "inspect", trace, "--port", port, "--json", scratch / "inspect.json")
+    return json.loads((scratch / "inspect.json").read_text())
+
+
+def record(bin, scratch, requests):
+    """What pyzord itself records of a made-up mix; and the port it was recorded on."""
+    with server(bin, scratch / "record") as running:
+        trace = f"synthetic:{MIX},rate={RATE},requests={requests}"
+        loadgen(bin, "replay", trace, "--target", running.address, "--poisson", "--rate", RATE,
+                "--core", LOAD_CORE, "--quiet")
+        running.stop()
+        return running.recording, running.port
+
+
+def capture(bin, client, scratch):
+    """What tcpdump sees of the Python client; and the port it asked."""
+    with server(bin, scratch / "capture") as running:
+        home = scratch / "client"
+        home.mkdir()
+        (home / "servers").write_text(running.address + "\n")
+        file = scratch / "client.pcap"
+        dump = subprocess.Popen(
+            ["tcpdump", "-i", "lo", "-U", "-w", file, "udp", "port", running.port], stderr=subprocess.PIPE, text=True)
+        while "listening on" not in (dump.stderr.readline() or sys.exit("replay.py: tcpdump does not start")):
+            pass
+        for number in range(CLIENT_ROUNDS):
+            message = f"Subject: {number}\n\nThis is message {number % 7}, made up to be asked about.\n"
+            for command in CLIENT_COMMANDS:
+                subprocess.run([client, "--homedir", home, command], input=message, text=True, check=False,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.5)
+        dump.send_signal(signal.SIGINT)
+        dump.communicate(timeout=STOP_LIMIT_S)
+        return file, running.port
+
+
+def replay(bin, scratch, out, name, trace, port, speed, round_):
+    """One replay: its result, and what the server that got it recorded."""
+    with server(bin, scratch / f"{name}.{speed}.{round_}") as running:
+        result = out / f"{name}.{speed}x.{round_}.json"
+        loadgen(bin, "replay", trace, "--port", port, "--target", running.address, "--speed", speed,
+                "--core", LOAD_CORE, "--server-pid", running.process.pid, "--quiet", "--json", result)
+        running.stop()
+        arrived = inspect(bin, running.recording, running.port, scratch)
+    print(f"{result.name}: done", file=sys.stderr)
+    text = result.read_text().replace(f"{scratch}/", "")
+    result.write_text(text)
+    return json.loads(text), arrived
+
+
+def differences(before, after):
+    """What of the mix came out otherwise."""
+    same = ("requests", "operations", "digests_a_request", "malformed")
+    found = [name for name in same if before[name] != after[name]]
+    found += [f"digests {name}" for name in ("asked", "distinct") if before["digests"][name] != after["digests"][name]]
+    found += ["flows"] if before["sources"]["flows"] != after["sources"]["flows"] else []
+    return found
+
+
+def row(name, speed, recorded, runs):
+    results = [result for result, _ in runs]
+    lags = [result["schedule"]["lag"] for result in results]
+    different = sorted({what for _, arrived in runs for what in differences(recorded, arrived)})
+
+    def spread(key):
+        values = sorted(lag[key] for lag in lags)
+        return f"{statistics.median(values):.0f} ({values[0]:.0f} to {values[-1]:.0f})"
+
+    rates = [result["schedule"]["intended_rate_per_s"] for result in results]
+    void = sum(1 for result in results if result["void"])
+    lost = sum(result["losses"]["lost"] for result in results)
+    cells = [name, f"{speed}x", len(runs), results[0]["schedule"]["intended"], f"{statistics.median(rates):,.0f}",
+             "the same" if not different else "not: " + ", ".join(different),
+             spread("p50_us"), spread("p99_us"), spread("max_us"), lost, void]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def main():
+    bin, client, scratch, out = map(Path, sys.argv[1:5])
+    requests, rounds = map(int, sys.argv[5:7])
+    traces = {"pyzord-record": record(bin, scratch, requests), "tcpdump-of-python-client": capture(bin, client, scratch)}
+    print(f"The made-up mix that pyzord recorded: `{MIX}`, {requests} requests, Poisson, {RATE} a second.")
+    print(f"What tcpdump captured: {CLIENT_ROUNDS} times `pyzor` {', '.join(CLIENT_COMMANDS)}.")
+    print("Lag: how long after its intended time a request was sent, microseconds; median of the rounds (least to most).")
+    print("The mix: requests, operations, digests a request, different digests, malformed requests and flows, as "
+          "recorded\nby the server that was replayed to.\n")
+    print("| recording | speed | rounds | requests | a second | mix | lag p50 | lag p99 | lag max | lost | void |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name, (trace, port) in traces.items():
+        recorded = inspect(bin, trace, port, scratch)
+        for speed in SPEEDS:
+            runs = [replay(bin, scratch, out, name, trace, port, speed, number) for number in range(1, rounds + 1)]
+            print(row(name, speed, recorded, runs), flush=True)
+
+
+if __name__ == "__main__":
+    main()
