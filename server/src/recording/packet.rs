@@ -8,11 +8,13 @@
 //! packet header  0 seconds   4 nanoseconds   8 bytes kept   12 bytes there were; then IP, UDP and the datagram
 //! ```
 //!
-//! Numbers of pcap are little endian here, those of IP and UDP big endian.
+//! Numbers of pcap are little endian here.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use super::queue::Arrival;
+use etherparse::PacketBuilder;
+
+use super::queue::{Arrival, mapped};
 
 /// What every file begins with.
 pub(super) const FILE_HEADER: [u8; 24] = file_header();
@@ -24,17 +26,12 @@ const LONGEST_PACKET_BYTES: u32 = 65_535;
 
 const PACKET_HEADER_BYTES: usize = 16;
 const UDP_HEADER_BYTES: usize = 8;
-const V4_HEADER_BYTES: usize = 20;
 const V6_HEADER_BYTES: usize = 40;
 
 /// The most that a packet takes in the file besides its datagram.
 pub(super) const MAX_OVERHEAD_BYTES: usize =
     PACKET_HEADER_BYTES + V6_HEADER_BYTES + UDP_HEADER_BYTES;
 
-const V4_VERSION_AND_HEADER_WORDS: u8 = 0x45;
-const V4_DO_NOT_FRAGMENT: u16 = 0x4000;
-const V6_VERSION: u32 = 6 << 28;
-const UDP: u8 = 17;
 /// Hops a packet may still make: any number would do.
 const HOPS: u8 = 64;
 const NS_PER_S: u64 = 1_000_000_000;
@@ -53,156 +50,31 @@ const fn file_header() -> [u8; 24] {
 
 /// Appends one packet. `datagram` is far shorter than the 64 KiB that a packet may have.
 pub(super) fn append(out: &mut Vec<u8>, arrival: &Arrival, datagram: &[u8]) {
-    let ends = Ends::new(arrival.sender.ip(), arrival.receiver.ip());
-    let udp_bytes = UDP_HEADER_BYTES + datagram.len();
-    append_packet_header(out, arrival.at_ns, ends.header_bytes() + udp_bytes);
-    let udp = UdpHeader {
-        ports: [arrival.sender.port(), arrival.receiver.port()],
-        length: length(udp_bytes),
+    let Arrival {
+        sender, receiver, ..
+    } = arrival;
+    let packet = match (sender.ip(), receiver.ip()) {
+        (IpAddr::V4(sender), IpAddr::V4(receiver)) => {
+            PacketBuilder::ipv4(sender.octets(), receiver.octets(), HOPS)
+        }
+        (sender, receiver) => {
+            PacketBuilder::ipv6(mapped(sender).octets(), mapped(receiver).octets(), HOPS)
+        }
     };
-    match ends {
-        Ends::V4(ends) => append_v4_header(out, ends, udp.length),
-        Ends::V6(ends) => append_v6_header(out, ends, udp.length),
-    }
-    udp.append(out, ends, datagram);
-}
-
-/// The sender's and the receiver's address.
-#[derive(Clone, Copy)]
-enum Ends {
-    V4([Ipv4Addr; 2]),
-    V6([Ipv6Addr; 2]),
-}
-
-impl Ends {
-    fn new(sender: IpAddr, receiver: IpAddr) -> Self {
-        match (sender, receiver) {
-            (IpAddr::V4(sender), IpAddr::V4(receiver)) => Self::V4([sender, receiver]),
-            (sender, receiver) => Self::V6([sender, receiver].map(|ip| match ip {
-                IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-                IpAddr::V6(ip) => ip,
-            })),
-        }
-    }
-
-    fn header_bytes(&self) -> usize {
-        match self {
-            Self::V4(_) => V4_HEADER_BYTES,
-            Self::V6(_) => V6_HEADER_BYTES,
-        }
-    }
+    let packet = packet.udp(sender.port(), receiver.port());
+    append_packet_header(out, arrival.at_ns, packet.size(datagram.len()));
+    // Memory takes everything, and no datagram is too long for a packet's length.
+    let _ = packet.write(out, datagram);
 }
 
 fn append_packet_header(out: &mut Vec<u8>, at_ns: u64, packet_bytes: usize) {
     // The format's seconds end in 2106.
     let seconds = u32::try_from(at_ns / NS_PER_S).unwrap_or(u32::MAX);
     let nanoseconds = u32::try_from(at_ns % NS_PER_S).unwrap_or_default();
-    let length = u32::from(length(packet_bytes));
+    let length = u32::try_from(packet_bytes).unwrap_or(u32::MAX);
     for number in [seconds, nanoseconds, length, length] {
         out.extend_from_slice(&number.to_le_bytes());
     }
-}
-
-fn append_v4_header(out: &mut Vec<u8>, ends: [Ipv4Addr; 2], udp_bytes: u16) {
-    let [sender, receiver] = ends.map(|ip| ip.octets());
-    let total = udp_bytes
-        .saturating_add(length(V4_HEADER_BYTES))
-        .to_be_bytes();
-    let flags = V4_DO_NOT_FRAGMENT.to_be_bytes();
-    let (version, identification, service) = (V4_VERSION_AND_HEADER_WORDS, 0, 0);
-    let mut header = [0; V4_HEADER_BYTES];
-    header[..12].copy_from_slice(&[
-        version,
-        service,
-        total[0],
-        total[1],
-        identification,
-        identification,
-        flags[0],
-        flags[1],
-        HOPS,
-        UDP,
-        0,
-        0,
-    ]);
-    header[12..16].copy_from_slice(&sender);
-    header[16..].copy_from_slice(&receiver);
-    let mut checksum = Checksum::default();
-    checksum.add(&header);
-    header[10..12].copy_from_slice(&checksum.finish().to_be_bytes());
-    out.extend_from_slice(&header);
-}
-
-fn append_v6_header(out: &mut Vec<u8>, ends: [Ipv6Addr; 2], udp_bytes: u16) {
-    out.extend_from_slice(&V6_VERSION.to_be_bytes());
-    out.extend_from_slice(&udp_bytes.to_be_bytes());
-    out.extend_from_slice(&[UDP, HOPS]);
-    for ip in ends {
-        out.extend_from_slice(&ip.octets());
-    }
-}
-
-struct UdpHeader {
-    ports: [u16; 2],
-    length: u16,
-}
-
-impl UdpHeader {
-    fn append(&self, out: &mut Vec<u8>, ends: Ends, datagram: &[u8]) {
-        let [sender, receiver] = self.ports;
-        for number in [sender, receiver, self.length, self.checksum(ends, datagram)] {
-            out.extend_from_slice(&number.to_be_bytes());
-        }
-        out.extend_from_slice(datagram);
-    }
-
-    /// Over the addresses, the protocol, the length (again), this header and the datagram.
-    fn checksum(&self, ends: Ends, datagram: &[u8]) -> u16 {
-        let mut sum = Checksum::default();
-        match ends {
-            Ends::V4(ends) => ends.iter().for_each(|ip| sum.add(&ip.octets())),
-            Ends::V6(ends) => ends.iter().for_each(|ip| sum.add(&ip.octets())),
-        }
-        let [sender, receiver] = self.ports;
-        for number in [u16::from(UDP), self.length, sender, receiver, self.length] {
-            sum.add(&number.to_be_bytes());
-        }
-        sum.add(datagram);
-        match sum.finish() {
-            // Zero would say that there is no checksum.
-            0 => u16::MAX,
-            checksum => checksum,
-        }
-    }
-}
-
-/// The sum of IP and UDP: in ones' complement, over big-endian pairs of bytes. Only the last part may have an odd length.
-#[derive(Default)]
-struct Checksum(u64);
-
-impl Checksum {
-    fn add(&mut self, bytes: &[u8]) {
-        let pairs = bytes.chunks_exact(2);
-        if let [last] = pairs.remainder() {
-            self.0 += u64::from(u16::from_be_bytes([*last, 0]));
-        }
-        self.0 += pairs
-            .map(|pair| u64::from(u16::from_be_bytes([pair[0], pair[1]])))
-            .sum::<u64>();
-    }
-
-    fn finish(self) -> u16 {
-        let mut sum = self.0;
-        while sum > u64::from(u16::MAX) {
-            sum = (sum & u64::from(u16::MAX)) + (sum >> u16::BITS);
-        }
-        !u16::try_from(sum).unwrap_or_default()
-    }
-}
-
-/// A length in bytes as a header holds it; no packet comes near the limit.
-fn length(bytes: usize) -> u16 {
-    u16::try_from(bytes).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]
@@ -236,28 +108,22 @@ mod tests {
         );
     }
 
+    /// Zero would say that there is no checksum.
     #[test]
-    fn a_receiver_of_correct_packets_sums_up_to_zero() {
-        for (sender, receiver, udp_at) in [
-            ("10.0.0.1:5", "10.0.0.2:6", 36),
-            ("[fd00::1]:5", "[fd00::2]:6", 56),
+    fn a_checksum_is_never_zero() {
+        for (sender, receiver, checksum_at) in [
+            ("10.0.0.1:5", "10.0.0.2:6", 42),
+            ("[fd00::1]:5", "[fd00::2]:6", 62),
         ] {
-            for datagram in [&b""[..], b"a", b"ab", &[0xff; 8192]] {
-                let packet = packet(sender, receiver, datagram);
-                let addresses = &packet[udp_at - 8..udp_at];
-                let addresses = if udp_at == 56 {
-                    &packet[24..56]
-                } else {
-                    addresses
-                };
-                let udp = &packet[udp_at..];
-                let mut sum = Checksum::default();
-                sum.add(addresses);
-                sum.add(&[0, UDP]);
-                sum.add(&length(udp.len()).to_be_bytes());
-                sum.add(udp);
-                assert_eq!(sum.finish(), 0, "{sender} {}", datagram.len());
+            let mut are_ones = 0;
+            for datagram in 0..=u16::MAX {
+                let packet = packet(sender, receiver, &datagram.to_be_bytes());
+                let checksum = &packet[checksum_at..][..2];
+                assert_ne!(checksum, [0, 0], "{sender} {datagram}");
+                are_ones += usize::from(checksum == [0xff, 0xff]);
             }
+            // What would be zero, for the one datagram that makes it so.
+            assert_eq!(are_ones, 1, "{sender}");
         }
     }
 

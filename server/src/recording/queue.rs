@@ -130,7 +130,8 @@ fn decode(header: &[u8; HEADER_BYTES]) -> Option<(Arrival, usize)> {
     Some((arrival, usize::from(length)))
 }
 
-fn mapped(ip: IpAddr) -> Ipv6Addr {
+/// The address in IPv6's form.
+pub(super) fn mapped(ip: IpAddr) -> Ipv6Addr {
     match ip {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
         IpAddr::V6(ip) => ip,
