@@ -2,6 +2,7 @@
 
 mod bounds;
 mod charsets;
+mod difference;
 mod grammar;
 mod html;
 mod oracle;
@@ -13,11 +14,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use pyzor::digester;
-
 use crate::harness::programs::workspace;
 use crate::harness::reference;
-use oracle::{Digested, Oracle, Verdict};
+use difference::Difference;
+use oracle::{Oracle, Verdict};
 
 /// Messages of each seed.
 const MESSAGES: u64 = 5_000;
@@ -62,31 +62,10 @@ fn awkward_messages_have_the_references_digest() {
     let messages = cases.lines().enumerate().map(|(number, case)| {
         let message = case.split('\t').next().unwrap_or_default();
         let name = format!("{}:{}", path.display(), number + 1);
-        (name, unescaped(message))
+        (name, difference::unescaped(message))
     });
     let summary = compare(messages);
     println!("awkward messages: {summary}");
-}
-
-/// `\n`, `\r`, `\t`, `\xNN`, and any other character behind a backslash for itself.
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let escaped = if byte == b'\\' { rest.next() } else { None };
-        bytes.push(match escaped {
-            None => byte,
-            Some(b'n') => b'\n',
-            Some(b'r') => b'\r',
-            Some(b't') => b'\t',
-            Some(b'x') => {
-                let digits: String = rest.by_ref().take(2).map(char::from).collect();
-                u8::from_str_radix(&digits, 16).unwrap()
-            }
-            Some(other) => other,
-        });
-    }
-    bytes
 }
 
 /// Real messages: those that Python's email package is tested with, and SpamAssassin's samples.
@@ -152,26 +131,27 @@ fn compare(messages: impl Iterator<Item = (String, Vec<u8>)>) -> Summary {
     };
     let mut differences = Vec::new();
     for (name, message) in messages {
-        let expected = match oracle.ask(&message) {
-            Verdict::Digest(expected) => {
-                summary.digested += 1;
-                Some(expected)
-            }
-            Verdict::Failure(error, expected) => {
+        let verdict = oracle.ask(&message);
+        match &verdict {
+            Verdict::Digest(_) => summary.digested += 1,
+            Verdict::Failure(error, _) => {
                 let kind = error.split(':').next().unwrap_or_default().to_owned();
                 *summary.failed.entry(kind).or_default() += 1;
-                expected
             }
-        };
-        let ours = digested(&message);
-        if expected.is_some_and(|expected| expected != ours) {
+        }
+        if Difference::between(verdict, &message).is_some() {
             differences.push((name, message));
         }
     }
     let shown: Vec<String> = differences
         .iter()
         .take(MAX_SHOWN)
-        .map(|(name, message)| show(&mut oracle, name, message))
+        .map(
+            |(name, message)| match difference::minimised(&mut oracle, message) {
+                Some(difference) => format!("{name}: {difference}"),
+                None => format!("{name}: differed, and no more when it was asked again"),
+            },
+        )
         .collect();
     assert!(
         differences.is_empty(),
@@ -180,47 +160,4 @@ fn compare(messages: impl Iterator<Item = (String, Vec<u8>)>) -> Summary {
         shown.join("\n")
     );
     summary
-}
-
-fn digested(message: &[u8]) -> Digested {
-    let lines = digester::predigest(message);
-    Digested {
-        digest: digester::digest_of(message).to_string(),
-        lines: lines
-            .iter()
-            .flat_map(|line| [b"\n", &**line].concat())
-            .collect(),
-    }
-}
-
-/// A message that differs, made as small as it can be made by leaving out pieces.
-fn show(oracle: &mut Oracle, name: &str, message: &[u8]) -> String {
-    let differs = |oracle: &mut Oracle, message: &[u8]| match oracle.ask(message) {
-        Verdict::Digest(expected) | Verdict::Failure(_, Some(expected)) => {
-            (expected != digested(message)).then_some(expected)
-        }
-        Verdict::Failure(_, None) => None,
-    };
-    let mut small = message.to_vec();
-    let mut length = small.len();
-    while length > 0 {
-        let mut at = 0;
-        while at < small.len() {
-            let mut less = small.clone();
-            less.drain(at..small.len().min(at + length));
-            if differs(oracle, &less).is_some() {
-                small = less;
-            } else {
-                at += length;
-            }
-        }
-        length /= 2;
-    }
-    let expected = differs(oracle, &small).map(|expected| expected.lines);
-    format!(
-        "{name}: \"{}\"\n  expected {:?}\n  found    {:?}",
-        small.escape_ascii(),
-        expected.map(|lines| String::from_utf8_lossy(&lines).into_owned()),
-        String::from_utf8_lossy(&digested(&small).lines)
-    )
 }

@@ -1,6 +1,6 @@
 //! The reference's digester as a process: one message at a time goes in, and its answer comes out.
 
-use std::io::{BufReader, Read as _, Write as _};
+use std::io::{self, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -21,8 +21,8 @@ pub(crate) struct Oracle {
 pub(crate) struct Digested {
     /// In hexadecimal.
     pub(crate) digest: String,
-    /// The lines that were hashed, each after a line end.
-    pub(crate) lines: Vec<u8>,
+    /// The lines that were hashed.
+    pub(crate) lines: Vec<Vec<u8>>,
 }
 
 /// What the reference says of a message.
@@ -54,7 +54,7 @@ impl Oracle {
             child,
             version: String::new(),
         };
-        let (kind, text) = oracle.read();
+        let (kind, text) = oracle.read().expect("it says what it is");
         let text = String::from_utf8(text).expect("a version is text");
         let (version, parser) = text.split_once(' ').expect("two words");
         assert_eq!(kind, b'V');
@@ -72,36 +72,49 @@ impl Oracle {
     }
 
     /// Asks for the digest of a message.
+    ///
+    /// # Panics
+    /// If it has died, or dies of it.
     pub(crate) fn ask(&mut self, message: &[u8]) -> Verdict {
+        self.try_ask(message).expect("the oracle answers")
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// If it has died, or dies of it.
+    pub(crate) fn try_ask(&mut self, message: &[u8]) -> io::Result<Verdict> {
         let length = u32::try_from(message.len()).expect("messages are small");
         let request = [&length.to_be_bytes(), message].concat();
-        self.input.write_all(&request).expect("it listens");
-        self.input.flush().expect("it listens");
-        match self.read() {
+        self.input.write_all(&request)?;
+        self.input.flush()?;
+        Ok(match self.read()? {
             (b'D', text) => Verdict::Digest(digested(&text)),
             (_, error) => {
-                let (kind, text) = self.read();
+                let (kind, text) = self.read()?;
                 let without = (kind == b'D').then(|| digested(&text));
                 Verdict::Failure(String::from_utf8_lossy(&error).into_owned(), without)
             }
-        }
+        })
     }
 
-    fn read(&mut self) -> (u8, Vec<u8>) {
+    fn read(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let mut head = [0; 5];
-        self.output.read_exact(&mut head).expect("it answers");
+        self.output.read_exact(&mut head)?;
         let [kind, length @ ..] = head;
         let mut text = vec![0; u32::from_be_bytes(length) as usize];
-        self.output.read_exact(&mut text).expect("it answers");
-        (kind, text)
+        self.output.read_exact(&mut text)?;
+        Ok((kind, text))
     }
 }
 
 fn digested(text: &[u8]) -> Digested {
-    let (digest, lines) = text.split_at(40);
+    // No line that is hashed holds a line end.
+    let mut lines = text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec);
+    let digest = lines.next().unwrap_or_default();
     Digested {
-        digest: String::from_utf8(digest.to_vec()).expect("it is hexadecimal"),
-        lines: lines.to_vec(),
+        digest: String::from_utf8(digest).expect("it is hexadecimal"),
+        lines: lines.collect(),
     }
 }
 

@@ -1,5 +1,5 @@
 //! What the fuzz targets share: a clock that stands still, accounts that the seeds are signed for, a store in memory,
-//! a disk in memory for the real one, and a file that each run of a target overwrites.
+//! a disk in memory for the real one, a file that each run of a target overwrites, and the comparison of digests.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,6 +7,7 @@
     reason = "a target fails by panicking"
 )]
 
+pub mod digest;
 mod memory_disk;
 
 use std::collections::HashMap;

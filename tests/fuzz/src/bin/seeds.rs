@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pyzor_fuzz::NOW;
+use pyzor_fuzz::{NOW, digest};
 use pyzor_protocol::{AccountKey, sign};
 use serde_json::Value;
 
@@ -65,6 +65,9 @@ fn main() {
     }
     write(&corpus, "journal", "batch", &batch());
     write_gdbm(&corpus);
+    for (name, message) in digest::seeds() {
+        write(&corpus, "digest", &name, &message);
+    }
     for sample in fs::read_dir(golden.join("traces")).unwrap() {
         let path = sample.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
