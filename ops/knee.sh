@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Finds the highest rate at which pyzord meets its objectives, five times, and plans a larger mirror from it.
+#
+# Server on core 0, load generator on core 1, over loopback. The pages that `loadgen knee` and `loadgen plan` write are kept, and
+# pictures of them where there is a Chromium. Results go to ops/runs/DATE-HOST-knee/.
+set -euo pipefail
+
+readonly server_core=0 load_core=1
+readonly slo='p99<20ms,loss<0.1%'
+readonly mix='synthetic:check=90,report=8,whitelist=1,info=0.5,ping=0.5,known=20000,known-share=0.4,batch-share=0.1'
+# With one worker it does not matter from where requests come, and fewer sockets leave the generator more of its core.
+readonly sockets=2
+readonly target_per_s=200000 planned_digests=10000000 growth='5%/month'
+readonly picture_width=1280 picture_height=1600
+
+usage() {
+    cat <<USAGE
+Usage: ops/knee.sh [--quick] [--repeats N] [--seconds S] [--out DIR]
+
+  --quick       one search of short trials, results in a temporary folder: does it all work?
+  --repeats N   so many searches (5)
+  --seconds S   length of a trial (2)
+  --out DIR     where results go (ops/runs/DATE-HOST-knee)
+USAGE
+}
+
+start_server() {
+    local attempt
+    mkdir "$scratch/home"
+    printf 'all : anonymous : allow\n' >"$scratch/home/pyzord.access"
+    taskset -c "$server_core" "$bin/pyzord" --homedir "$scratch/home" -a 127.0.0.1 -p "$port" --workers 1 \
+        --log-file "$scratch/pyzord.log" >"$scratch/pyzord.out" 2>&1 &
+    server_pid=$!
+    for ((attempt = 0; attempt < 200; attempt++)); do
+        if "$loadgen" blast --target "127.0.0.1:$port" --op ping --in-flight 1 --warmup 0 --duration 0.01 --quiet \
+            2>/dev/null; then
+            return
+        fi
+        sleep 0.1
+    done
+    echo "knee.sh: pyzord does not answer:" >&2
+    tail -n 5 "$scratch/pyzord.out" "$scratch/pyzord.log" >&2
+    exit 1
+}
+
+clean_up() {
+    if [[ -n $server_pid ]]; then
+        kill "$server_pid" 2>/dev/null || true
+        wait "$server_pid" 2>/dev/null || true
+    fi
+    rm -rf "$scratch"
+}
+
+# picture PAGE: what a browser shows of it, beside it.
+picture() {
+    local browser
+    for browser in chromium chromium-browser google-chrome; do
+        if command -v "$browser" >/dev/null; then
+            "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --blink-settings=preferredColorScheme=1 \
+                --window-size="$picture_width,$picture_height" --user-data-dir="$scratch/browser" \
+                --screenshot="${1%.html}.png" "file://$(realpath "$1")" >"$scratch/browser.log" 2>&1 ||
+                cat "$scratch/browser.log" >&2
+            return
+        fi
+    done
+    echo "knee.sh: no Chromium here: $1 gets no picture" >&2
+}
+
+write_readme() {
+    describe_run 'The knee of pyzord, and a plan from it,' "ops/knee.sh $arguments" "$load_before"
+    printf '\nServer with one worker on core %s, load on core %s. Objectives: `%s`. Asked is a mix that is made up:\n`%s`.\n' \
+        "$server_core" "$load_core" "$slo" "$mix"
+    printf '\n- [knee.html](knee.html), [plan.html](plan.html): the pages; knee.json: all numbers\n\n```console\n'
+    printf '$ loadgen knee …\n'
+    cat "$out/knee.txt"
+    printf '\n$ loadgen plan knee.json %s\n' "${plan[*]}"
+    cat "$out/plan.txt"
+    printf '```\n'
+}
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+source "$root/ops/run_folder.sh"
+arguments=$*
+repeats=5 seconds=2 from=20000 out='' quick=no
+while (($#)); do
+    case $1 in
+    --quick) quick=yes repeats=1 seconds=0.5 ;;
+    --repeats) repeats=${2:?} && shift ;;
+    --seconds) seconds=${2:?} && shift ;;
+    --out) out=${2:?} && shift ;;
+    -h | --help) usage && exit ;;
+    *) echo "knee.sh: no such option: $1" >&2 && usage >&2 && exit 2 ;;
+    esac
+    shift
+done
+
+cd "$root"
+cargo build --release --locked -p pyzord -p loadgen --bins
+target=${CARGO_TARGET_DIR:-$root/target}
+bin=$target/release
+loadgen=$bin/loadgen
+port=$((20000 + RANDOM % 10000))
+if [[ -z $out ]]; then
+    if [[ $quick == yes ]]; then out=$(mktemp -d); else new_run_folder knee; fi
+fi
+mkdir -p "$out"
+# The store must lie on a disk, and /tmp may not: it lies beside the build.
+scratch=$(mktemp -d "$target/knee.XXXXXX")
+server_pid=''
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+load_before=$(cut -d ' ' -f 1-3 /proc/loadavg)
+start_server
+"$loadgen" knee "$mix" --target "127.0.0.1:$port" --server-pid "$server_pid" --core "$load_core" --sockets "$sockets" \
+    --slo "$slo" --from "$from" --trial-duration "$seconds" --repeats "$repeats" --poisson \
+    --json "$out/knee.json" --html "$out/knee.html" | tee "$out/knee.txt"
+plan=(--target-rate "$target_per_s" --headroom '30%' --growth "$growth" --digests "$planned_digests")
+"$loadgen" plan "$out/knee.json" "${plan[@]}" --html "$out/plan.html" | tee "$out/plan.txt"
+picture "$out/knee.html"
+picture "$out/plan.html"
+write_readme >"$out/README.md"
+printf '\n%s\n' "$out/README.md"
