@@ -6,7 +6,6 @@ mod difference;
 mod grammar;
 mod html;
 mod oracle;
-mod random;
 mod vocabulary;
 
 use std::collections::BTreeMap;
@@ -15,7 +14,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::harness::programs::workspace;
-use crate::harness::reference;
+use crate::harness::{random, reference};
 use difference::Difference;
 use oracle::{Oracle, Verdict};
 

@@ -5,12 +5,14 @@
 //! - [`client`]: datagrams as bytes, with time-outs.
 //! - [`message`]: requests and replies, written and read without the crates under test.
 //! - [`needs`]: what a test needs of the machine; a test that lacks it is skipped and counted.
+//! - [`random`]: choices that a seed determines.
 //! - [`reference`]: the reference's Python programs.
 
 pub(crate) mod client;
 pub(crate) mod message;
 pub(crate) mod needs;
 pub(crate) mod programs;
+pub(crate) mod random;
 pub(crate) mod reference;
 pub(crate) mod server;
 

@@ -233,13 +233,13 @@ impl SimFile {
         self.cached = cached;
     }
 
-    fn lose_power(&mut self, survival: u64, random: &mut Random) {
+    fn lose_power(&mut self, survival: usize, random: &mut Random) {
         self.keep_some(survival, random);
         self.cached.clone_from(&self.durable);
     }
 
     /// Lets each sector keep one of the contents it had since the last sync.
-    fn keep_some(&mut self, survival: u64, random: &mut Random) {
+    fn keep_some(&mut self, survival: usize, random: &mut Random) {
         let operations = std::mem::take(&mut self.unsynced);
         let lengths = operations
             .iter()
@@ -262,7 +262,7 @@ impl SimFile {
         }
     }
 
-    fn write_some(&mut self, offset: usize, data: &[u8], survival: u64, random: &mut Random) {
+    fn write_some(&mut self, offset: usize, data: &[u8], survival: usize, random: &mut Random) {
         let mut start = offset;
         while start < offset + data.len() {
             let end = ((start / SECTOR + 1) * SECTOR)

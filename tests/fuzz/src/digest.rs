@@ -9,7 +9,7 @@ mod grammar;
 mod html;
 #[path = "../../digest/oracle.rs"]
 mod oracle;
-#[path = "../../digest/random.rs"]
+#[path = "../../harness/random.rs"]
 mod random;
 #[path = "../../digest/vocabulary.rs"]
 mod vocabulary;
