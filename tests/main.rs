@@ -49,6 +49,9 @@ mod traces;
 // The open loop: servers that lose, repeat, mangle and stall, and a generator that is stopped itself.
 mod replay;
 
+// The load generator's answer check: two servers of which one knows something else.
+mod answers;
+
 // The rules of the house: crate arrows, the boundary of unsafe code, true code maps, tidy files, live links.
 mod tidy;
 

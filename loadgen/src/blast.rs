@@ -326,6 +326,7 @@ impl Measured {
             ended_early: self.end == End::Stopped,
             server: self.server_result(flags.server_pid),
             operations: self.tally.operations(),
+            answers: None,
             timeline: self.timeline.clone(),
         }
     }

@@ -49,6 +49,10 @@ pub(crate) enum Error {
     Mix { part: String, problem: String },
     #[error("{0} never ends: say how long with requests=N")]
     Endless(PathBuf),
+    #[error(
+        "{0} lists no digest: expected lines `DIGEST COUNT WL-COUNT`, as --answers writes them"
+    )]
+    NothingExpected(PathBuf),
     #[error("{path}, line {line}: expected {expected}")]
     TraceLine {
         path: PathBuf,

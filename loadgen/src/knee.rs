@@ -265,7 +265,7 @@ fn save(path: Option<&Path>, runs: Vec<RunResult>, knee: Option<Knee>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::latency::Latencies;
+    use crate::latency::{Compact, Latencies};
     use crate::result::tests::example;
     use crate::result::{ScheduleKind, ScheduleResult};
 
@@ -357,7 +357,7 @@ mod tests {
             kind: ScheduleKind::Constant,
             intended: run.sent,
             intended_rate_per_s: run.rate_per_s,
-            lag: Latencies::new(),
+            lag: Compact::of(&Latencies::new()),
             clock_steps: 0,
         });
         let (met, missed) = (objectives("rate>1"), objectives("rate<1"));

@@ -19,7 +19,8 @@
 //!   - `schedule`: when each is to be sent;
 //!   - `sources`: from which socket, as far as there are `descriptors`;
 //!   - `rewrite`: what makes old requests acceptable, with the keys of `accounts`;
-//!   - `open_loop`: sends and receives.
+//!   - `open_loop`: sends and receives;
+//!   - `answers`: whether what is answered is what was expected.
 //! - `ramp` and `knee`: a staircase of rates, and the highest that meets objectives, by `trials` of the same loop.
 //! - `result`: what was measured, as it stands in files, with the `environment` it was measured in.
 //! - `report`: what a run says of itself, while it runs and at its end.
@@ -32,6 +33,7 @@
 //! - `cpu`, `signals`, `error`: cores and CPU time; TERM and INT; why a command fails.
 
 mod accounts;
+mod answers;
 mod bare;
 mod blast;
 mod closed_loop;

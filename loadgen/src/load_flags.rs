@@ -87,6 +87,13 @@ pub(crate) struct ReplayFlags {
     pub(crate) warmup: Duration,
     #[command(flatten)]
     pub(crate) outputs: Outputs,
+    /// Compare what is answered about digests with this file, which has a line `DIGEST COUNT WL-COUNT` for each; to be used
+    /// where nobody reports these digests meanwhile. Differences are counted and named; --assert 'differences=0' makes them fail
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    pub(crate) expect: Option<PathBuf>,
+    /// Write what was answered last about each digest here, for --expect of another run
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    pub(crate) answers: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

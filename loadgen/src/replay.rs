@@ -2,17 +2,21 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::accounts::Accounts;
+use crate::answers;
+use crate::answers::file::Expected;
+use crate::answers::numbers::Wanted;
 use crate::descriptors;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::load_flags::{LoadFlags, ReplayFlags};
 use crate::open_loop::{self, Plan};
 use crate::playlist::Playlist;
-use crate::report::Verdict;
 use crate::report::progress::Progress;
+use crate::report::{Verdict, try_file};
 use crate::rewrite::{RewriteCounts, Rewriter};
 use crate::schedule::Pace;
 use crate::signals::StopSignal;
@@ -21,6 +25,7 @@ use crate::trace::{self, Skipped};
 /// Replays, prints the result, and writes it.
 pub(crate) fn run(flags: &ReplayFlags) -> Result<Verdict, Error> {
     flags.outputs.try_files()?;
+    flags.answers.as_deref().map_or(Ok(()), try_file)?;
     let stop = StopSignal::take_over()?;
     let environment = Environment::now();
     let mut playlist = playlist(&flags.load, flags.is_endless)?;
@@ -28,14 +33,27 @@ pub(crate) fn run(flags: &ReplayFlags) -> Result<Verdict, Error> {
         warmup: flags.warmup,
         duration: flags.duration,
         keeps_histograms: flags.outputs.keeps_histograms(),
+        answers: wanted(flags)?,
         ..plan(&flags.load, flags.pace())?
     };
     let mut progress = Progress::new(flags.outputs.quiet, flags.duration.unwrap_or_default());
     let measured = open_loop::run(&plan, &mut playlist, &stop, &mut progress);
     progress.finish();
     warn(&mut playlist);
-    let result = measured?.result(&plan, "replay", environment);
+    let measured = measured?;
+    if let Some(path) = &flags.answers {
+        answers::file::write(path, measured.latest_answers())?;
+    }
+    let result = measured.result(&plan, "replay", environment);
     flags.outputs.write(&result)
+}
+
+fn wanted(flags: &ReplayFlags) -> Result<Wanted, Error> {
+    let expected = flags.expect.as_deref().map(Expected::read).transpose()?;
+    Ok(Wanted {
+        expected: expected.map(Arc::new),
+        is_kept: flags.answers.is_some(),
+    })
 }
 
 /// The requests to send.
@@ -71,6 +89,7 @@ pub(crate) fn plan(load: &LoadFlags, pace: Pace) -> Result<Plan, Error> {
         prefix: load.sources,
         cores: cores(load),
         server_pid: load.server_pid,
+        answers: Wanted::default(),
     })
 }
 

@@ -1,5 +1,8 @@
 //! What a reply says, as far as a load generator cares.
 
+use std::str::FromStr;
+
+use crate::answers::DigestCounts;
 use crate::request::Thread;
 
 /// One reply. Anything may be missing: replies of the echo have no code, and foreign datagrams nothing at all.
@@ -7,8 +10,10 @@ use crate::request::Thread;
 pub(crate) struct Reply {
     pub(crate) thread: Option<Thread>,
     pub(crate) code: Option<u16>,
-    /// A `Count` above 0: the digest was known.
-    pub(crate) found: bool,
+    /// How often the digest was reported.
+    pub(crate) count: Option<u64>,
+    /// How often it was whitelisted.
+    pub(crate) whitelisted: Option<u64>,
 }
 
 impl Reply {
@@ -24,17 +29,33 @@ impl Reply {
         reply
     }
 
+    /// Whether the digest was known.
+    pub(crate) fn found(&self) -> bool {
+        self.count.is_some_and(|count| count > 0)
+    }
+
+    /// What a reply without complaint says of a digest; `None` if it does not.
+    pub(crate) fn counts(&self) -> Option<DigestCounts> {
+        const DONE: u16 = 200;
+        let (count, whitelisted) = self.count.zip(self.whitelisted)?;
+        (self.code == Some(DONE)).then_some(DigestCounts { count, whitelisted })
+    }
+
     fn read_line(&mut self, line: &[u8]) {
         if let Some(value) = line.strip_prefix(b"Thread: ") {
             self.thread = Thread::read(value);
         } else if let Some(value) = line.strip_prefix(b"Code: ") {
-            self.code = str::from_utf8(value)
-                .ok()
-                .and_then(|code| code.parse().ok());
+            self.code = number(value);
         } else if let Some(value) = line.strip_prefix(b"Count: ") {
-            self.found = value != b"0";
+            self.count = number(value);
+        } else if let Some(value) = line.strip_prefix(b"WL-Count: ") {
+            self.whitelisted = number(value);
         }
     }
+}
+
+fn number<N: FromStr>(digits: &[u8]) -> Option<N> {
+    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -50,7 +71,8 @@ mod tests {
         let expected = Reply {
             thread: Some(Thread::nth(2_345)),
             code: Some(200),
-            found: true,
+            count: Some(7),
+            whitelisted: Some(0),
         };
         assert_eq!(Reply::read(reply), expected);
     }
@@ -58,7 +80,14 @@ mod tests {
     #[test]
     fn a_count_of_nought_is_not_found() {
         let reply = Reply::read(b"Code: 200\nThread: 12345\nCount: 0\nWL-Count: 3\n\n");
-        assert!(!reply.found);
+        assert!(!reply.found());
+        let counts = DigestCounts {
+            count: 0,
+            whitelisted: 3,
+        };
+        assert_eq!(reply.counts(), Some(counts));
+        let refusal = Reply::read(b"Code: 503\nThread: 12345\nCount: 0\nWL-Count: 3\n\n");
+        assert_eq!(refusal.counts(), None);
     }
 
     #[test]

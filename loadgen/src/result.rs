@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use crate::answers::AnswerResult;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::latency::{Compact, Latencies, Percentiles};
@@ -53,6 +54,9 @@ pub(crate) struct RunResult {
     pub(crate) ended_early: bool,
     pub(crate) server: Option<ServerResult>,
     pub(crate) operations: Vec<OperationResult>,
+    /// Whether the answers were those expected; `None` where nothing was.
+    #[serde(default)]
+    pub(crate) answers: Option<AnswerResult>,
     /// The window's parts one after the other.
     pub(crate) timeline: Vec<IntervalResult>,
 }
@@ -65,7 +69,7 @@ pub(crate) struct ScheduleResult {
     pub(crate) intended: u64,
     pub(crate) intended_rate_per_s: f64,
     /// From the intended to the actual time of sending.
-    pub(crate) lag: Latencies,
+    pub(crate) lag: Compact,
     /// How often the machine's clock was set during the run, which makes its latencies doubtful.
     #[serde(default)]
     pub(crate) clock_steps: u32,
@@ -118,9 +122,9 @@ pub(crate) struct OperationResult {
 pub(crate) struct CodeResult {
     pub(crate) answered: u64,
     /// From the actual time of sending.
-    pub(crate) service: Latencies,
+    pub(crate) service: Compact,
     /// From the intended time of sending; open loop only.
-    pub(crate) intended: Option<Latencies>,
+    pub(crate) intended: Option<Compact>,
 }
 
 /// A part of the window.
@@ -242,14 +246,14 @@ impl RunResult {
     /// Of all operations and codes, from the actual time of sending.
     pub(crate) fn service(&self) -> Latencies {
         let codes = self.operations.iter().flat_map(|each| each.codes.values());
-        Latencies::sum(codes.map(|code| &code.service))
+        Compact::sum(codes.map(|code| &code.service))
     }
 
     /// The same from the intended time; `None` for a closed loop.
     pub(crate) fn intended(&self) -> Option<Latencies> {
         let codes = self.operations.iter().flat_map(|each| each.codes.values());
-        let parts: Vec<&Latencies> = codes.filter_map(|code| code.intended.as_ref()).collect();
-        (!parts.is_empty()).then(|| Latencies::sum(parts))
+        let parts: Vec<&Compact> = codes.filter_map(|code| code.intended.as_ref()).collect();
+        (!parts.is_empty()).then(|| Compact::sum(parts))
     }
 
     /// Requests without a reply in time, of all that were answered or lost: 0 to 1.
@@ -261,7 +265,7 @@ impl RunResult {
 impl OperationResult {
     /// Of all codes, from the actual time of sending.
     pub(crate) fn service(&self) -> Latencies {
-        Latencies::sum(self.codes.values().map(|code| &code.service))
+        Compact::sum(self.codes.values().map(|code| &code.service))
     }
 
     /// The same from the intended time; `None` for a closed loop.
@@ -270,8 +274,8 @@ impl OperationResult {
             .codes
             .values()
             .filter_map(|code| code.intended.as_ref());
-        let parts: Vec<&Latencies> = parts.collect();
-        (!parts.is_empty()).then(|| Latencies::sum(parts))
+        let parts: Vec<&Compact> = parts.collect();
+        (!parts.is_empty()).then(|| Compact::sum(parts))
     }
 }
 
@@ -347,7 +351,7 @@ pub(crate) mod tests {
     fn answers(tally: &mut Tally, count: u64) {
         let reply = |found| Reply {
             code: Some(200),
-            found,
+            count: Some(u64::from(found)),
             ..Reply::default()
         };
         for number in 1..=count {
@@ -404,6 +408,7 @@ pub(crate) mod tests {
                 answers(&mut tally, 10_000);
                 tally.operations()
             },
+            answers: None,
             timeline: vec![interval.clone(), interval],
         }
     }

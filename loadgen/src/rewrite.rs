@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use pyzor_protocol::{AccountKey, Operation, Request, Scratch, User};
+use pyzor_protocol::{AccountKey, Digest, Operation, Request, Scratch, User};
 
 use crate::accounts::Accounts;
 use crate::request::Thread;
@@ -34,6 +34,8 @@ pub(crate) struct Rewritten {
     pub(crate) operation: Option<Operation>,
     /// Whether it carries the `Thread` it was given.
     pub(crate) is_marked: bool,
+    /// The digest whose counts its answer tells, if it is about a single one.
+    pub(crate) digest: Option<Digest>,
 }
 
 impl Rewriter {
@@ -64,6 +66,7 @@ impl Rewriter {
         append_with(bytes, recorded, &places, &thread, time);
         let request = Request::parse(&bytes[start..], &mut self.scratch);
         let operation = request.operation();
+        let digest = counted_digest(&request);
         let is_marked = request.thread() == thread;
         if !is_marked {
             bytes.truncate(start);
@@ -78,8 +81,18 @@ impl Rewriter {
         Rewritten {
             operation,
             is_marked,
+            digest,
         }
     }
+}
+
+fn counted_digest(request: &Request<'_>) -> Option<Digest> {
+    if !matches!(request.operation()?, Operation::Check | Operation::Info) {
+        return None;
+    }
+    let mut digests = request.digests();
+    let only = digests.next()?.ok()?;
+    digests.next().is_none().then_some(only)
 }
 
 /// Where the values to be replaced stand: of the first header of each name, on its own line.
@@ -156,7 +169,7 @@ fn sign(datagram: &mut [u8], key: &AccountKey, time: u64, scratch: &mut Scratch)
 
 #[cfg(test)]
 mod tests {
-    use pyzor_protocol::{Digest, NewRequest, Refusal, write_request};
+    use pyzor_protocol::{NewRequest, Refusal, write_request};
 
     use super::*;
 

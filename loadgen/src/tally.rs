@@ -68,7 +68,7 @@ impl Tally {
         intended: Option<Duration>,
     ) {
         let tally = self.of(operation);
-        tally.found += u64::from(reply.found);
+        tally.found += u64::from(reply.found());
         let code = reply.code.map_or(SeenCode::None, SeenCode::Code);
         tally.code(code).record(service, intended);
     }
@@ -272,8 +272,8 @@ impl CodeTally {
     fn result(&self) -> CodeResult {
         CodeResult {
             answered: self.service.count(),
-            service: self.service.clone(),
-            intended: self.intended.clone(),
+            service: Compact::of(&self.service),
+            intended: self.intended.as_ref().map(Compact::of),
         }
     }
 }
@@ -298,7 +298,8 @@ mod tests {
         Reply {
             thread: None,
             code,
-            found,
+            count: Some(found.into()),
+            whitelisted: None,
         }
     }
 
@@ -369,7 +370,7 @@ mod tests {
         assert_eq!(interval.intended.unwrap().count, 2);
         assert!((interval.rate_per_s() - 4.0).abs() < 1e-9);
         let kept = interval.histograms.unwrap().service.expand();
-        assert_eq!(kept.unwrap().count(), 8);
+        assert_eq!(kept.count(), 8);
         sum.clear();
         assert_eq!(sum.operations(), []);
         assert!(sum.interval(MILLISECOND, false).histograms.is_none());

@@ -5,13 +5,17 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use pyzor_protocol::Digest;
+
 use super::sender::{Ended, Shared};
 use super::server_drops::ServerDrops;
 use super::{Fed, Part, Plan};
+use crate::answers::DigestCounts;
+use crate::answers::check::Learned;
 use crate::cpu::{CpuReading, CpuUse, ProcessClock};
 use crate::environment::{Environment, command_line};
 use crate::error::Error;
-use crate::latency::Latencies;
+use crate::latency::{Compact, Latencies};
 use crate::losses::Losses;
 use crate::report::progress::Progress;
 use crate::result::{
@@ -45,6 +49,7 @@ pub(crate) struct Measured {
     ended_early: bool,
     void: Option<String>,
     clock_steps: u32,
+    answers: Learned,
 }
 
 /// Collects the senders' parts while they run.
@@ -141,7 +146,7 @@ impl<'r> Collector<'r> {
     }
 
     /// All senders have ended.
-    pub(super) fn finish(self, ended: &[Ended], fed: Fed) -> Result<Measured, Error> {
+    pub(super) fn finish(self, ended: Vec<Ended>, fed: &Fed) -> Result<Measured, Error> {
         let losses = ended
             .iter()
             .fold(Losses::default(), |sum, each| sum.plus(&each.losses));
@@ -181,6 +186,10 @@ impl<'r> Collector<'r> {
             sockets: fed.sockets,
             addresses: fed.addresses,
             ended_early: self.ended_early,
+            answers: Learned::of(
+                ended.into_iter().map(|each| each.answers).collect(),
+                &fed.digests,
+            ),
         })
     }
 }
@@ -216,6 +225,11 @@ fn void(lag: &Latencies, unsent: u64, intended: u64, clock_steps: u32) -> Option
 }
 
 impl Measured {
+    /// The latest counts of each digest that was asked about, in the digests' order, where they were to be kept.
+    pub(crate) fn latest_answers(&self) -> &[(Digest, DigestCounts)] {
+        &self.answers.latest
+    }
+
     /// As it is written into files.
     pub(crate) fn result(self, plan: &Plan, command: &str, environment: Environment) -> RunResult {
         let answered = self.tally.answered();
@@ -250,6 +264,7 @@ impl Measured {
                     user_share: used.user_share,
                 }),
             operations: self.tally.operations(),
+            answers: self.answers.result,
             timeline: self.timeline,
             void: self.void,
         }
@@ -266,7 +281,7 @@ impl Measured {
             intended: self.intended,
             intended_rate_per_s: rate_per_s
                 .unwrap_or_else(|| per_second(self.intended, self.window)),
-            lag: self.lag.clone(),
+            lag: Compact::of(&self.lag),
             clock_steps: self.clock_steps,
         }
     }

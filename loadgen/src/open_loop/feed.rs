@@ -13,6 +13,7 @@ use pyzor_protocol::Operation;
 use super::Plan;
 use super::clock::nanoseconds;
 use super::outstanding::Outstanding;
+use crate::answers::numbers::{DigestNumber, Numbers};
 use crate::error::Error;
 use crate::playlist::Playlist;
 use crate::schedule::Schedule;
@@ -54,6 +55,7 @@ pub(super) struct Prepared {
     pub(super) operation: Option<Operation>,
     /// Whether it carries the `Thread` of its number.
     pub(super) is_marked: bool,
+    pub(super) digest: DigestNumber,
 }
 
 /// What one run sends.
@@ -62,6 +64,7 @@ pub(super) struct Feed<'r> {
     playlist: &'r mut Playlist,
     schedule: Schedule,
     sources: Sources,
+    digests: Numbers,
     /// How many marked requests each socket was given.
     marked: Vec<u64>,
     chunks: Vec<Chunk>,
@@ -71,13 +74,15 @@ pub(super) struct Feed<'r> {
 }
 
 /// What a feed did.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Fed {
     pub(super) sockets: u32,
     /// Different source addresses.
     pub(super) addresses: u32,
     /// The end of the trace came before the end of the time.
     pub(super) is_exhausted: bool,
+    /// Of the digests whose answers matter.
+    pub(super) digests: Numbers,
 }
 
 /// Nobody wants any more requests.
@@ -95,6 +100,7 @@ impl<'r> Feed<'r> {
             playlist,
             schedule: Schedule::new(plan.pace, plan.seed),
             sources: Sources::new(plan.max_sockets, plan.prefix),
+            digests: Numbers::new(&plan.answers),
             marked: Vec::new(),
             chunks: senders.iter().map(|_| Chunk::default()).collect(),
             senders,
@@ -134,6 +140,7 @@ impl<'r> Feed<'r> {
             sockets: self.sources.sockets(),
             addresses: self.sources.addresses(),
             is_exhausted,
+            digests: self.digests,
         })
     }
 
@@ -174,6 +181,7 @@ impl<'r> Feed<'r> {
             length: as_u32(chunk.bytes.len() - start),
             operation: rewritten.operation,
             is_marked: rewritten.is_marked,
+            digest: self.digests.of(rewritten.digest),
         });
     }
 

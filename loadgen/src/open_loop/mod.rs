@@ -27,6 +27,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::answers::numbers::Wanted;
 use crate::cpu;
 use crate::error::Error;
 use crate::latency::Latencies;
@@ -75,6 +76,8 @@ pub(crate) struct Plan {
     /// The core of each sender; `None` leaves it to the kernel. At least one.
     pub(crate) cores: Vec<Option<usize>>,
     pub(crate) server_pid: Option<u32>,
+    /// What is to be learned of the answers.
+    pub(crate) answers: Wanted,
 }
 
 impl Plan {
@@ -172,7 +175,7 @@ pub(crate) fn run(
         if !shared.has_answer.load(Ordering::Relaxed) {
             return Err(nobody(plan, &shared, collector.elapsed()));
         }
-        collector.finish(&ended, sent)
+        collector.finish(ended, &sent)
     })
 }
 

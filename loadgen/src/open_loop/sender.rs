@@ -20,6 +20,8 @@ use super::feed::{Chunk, Prepared};
 use super::outstanding::{Outstanding, Sent, Verdict};
 use super::queue::Queue;
 use super::{Part, Plan};
+use crate::answers::check::Answers;
+use crate::answers::numbers::DigestNumber;
 use crate::losses::Losses;
 use crate::reply::Reply;
 use crate::socket::{self, Batch, Wait};
@@ -80,6 +82,7 @@ pub(super) struct Sender<'r> {
     requests: Batch,
     replies: Batch,
     losses: Losses,
+    answers: Answers,
     /// The socket whose requests expire next.
     expires_next: usize,
     idle_ns: u64,
@@ -95,6 +98,7 @@ pub(super) struct Ended {
     /// When the last request was sent, since the start.
     pub(super) last_sent: Duration,
     pub(super) clock_steps: u32,
+    pub(super) answers: Answers,
 }
 
 struct Connection {
@@ -108,6 +112,7 @@ struct Tag {
     operation: Option<Operation>,
     /// Whether it was due after the warm-up.
     counts: bool,
+    digest: DigestNumber,
 }
 
 impl<'r> Sender<'r> {
@@ -126,6 +131,7 @@ impl<'r> Sender<'r> {
             requests: Batch::connected(REQUEST_BUFFER_BYTES),
             replies: Batch::with_times(REPLY_BUFFER_BYTES),
             losses: Losses::default(),
+            answers: Answers::new(&plan.answers),
             expires_next: 0,
             idle_ns: 0,
             last_sent_ns: 0,
@@ -149,6 +155,7 @@ impl<'r> Sender<'r> {
             idle: Duration::from_nanos(self.idle_ns),
             last_sent: Duration::from_nanos(self.last_sent_ns),
             clock_steps: self.clock.steps(),
+            answers: self.answers,
         })
     }
 
@@ -250,6 +257,7 @@ impl<'r> Sender<'r> {
             tag: Tag {
                 operation: request.operation,
                 counts: request.intended_ns >= nanoseconds(self.plan.warmup),
+                digest: request.digest,
             },
             intended_ns: request.intended_ns,
             at_ns: now_ns,
@@ -352,6 +360,9 @@ impl<'r> Sender<'r> {
                 let is_possible = arrival_ns >= sent.at_ns;
                 let answered_ns = if is_possible { arrival_ns } else { now_ns };
                 self.part.note_answer(&sent, reply, answered_ns);
+                if let Some(counts) = reply.counts() {
+                    self.answers.note(sent.tag.digest, counts, answered_ns);
+                }
             }
             Verdict::Answer(_) => {}
             Verdict::Overdue(sent) => {

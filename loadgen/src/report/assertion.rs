@@ -42,6 +42,8 @@ enum Quantity {
     Cpu,
     /// Percentile of the time by which requests were sent late.
     Lag(f64),
+    /// Answers with other counts than were expected.
+    Differences,
 }
 
 /// What latency is counted from.
@@ -65,7 +67,7 @@ enum Relation {
 /// What an assertion looks like, for whoever typed another.
 const EXPECTED: &str = "expected [OPERATION.]QUANTITY[.intended|.service] RELATION NUMBER[UNIT]: \
      p50 to p100, max or mean with a time in ns, us, ms or s; loss or errors with a number or a percentage; \
-     rate with answers a second; cpu with a time; lag.p50 to lag.p100 with a time; \
+     rate with answers a second; differences with a number; cpu with a time; lag.p50 to lag.p100 with a time; \
      relations are < <= > >= =";
 
 impl Assertion {
@@ -106,8 +108,9 @@ impl Assertion {
             Quantity::Lag(quantile) => run
                 .schedule
                 .as_ref()
-                .map(|schedule| schedule.lag.at_quantile_us(quantile))
+                .map(|schedule| schedule.lag.expand().at_quantile_us(quantile))
                 .ok_or_else(|| "the run had no schedule".to_owned()),
+            Quantity::Differences => differences(run),
             counted => Ok(self.counts(run)?.value(counted, run.window_s)),
         }
     }
@@ -169,6 +172,18 @@ impl Counts {
     }
 }
 
+/// Where nothing could be compared, nothing is known to be as expected.
+#[expect(clippy::cast_precision_loss, reason = "no run has 2^52 answers")]
+fn differences(run: &RunResult) -> Result<f64, String> {
+    match &run.answers {
+        None => Err("no answer was expected (--expect)".to_owned()),
+        Some(answers) if answers.checked == 0 => {
+            Err("no answer was about an expected digest".to_owned())
+        }
+        Some(answers) => Ok(answers.differing as f64),
+    }
+}
+
 fn find<'r>(run: &'r RunResult, name: &str) -> Result<&'r OperationResult, String> {
     let mut named = run.operations.iter().filter(|each| each.operation == name);
     named.next().ok_or_else(|| format!("the run had no {name}"))
@@ -187,7 +202,7 @@ impl Quantity {
     fn shown(self, value: f64) -> String {
         match self {
             Self::Percentile(_) | Self::Max | Self::Mean | Self::Lag(_) => shown_time(value),
-            Self::Lost | Self::Errors => format!("{value}"),
+            Self::Lost | Self::Errors | Self::Differences => format!("{value}"),
             Self::LostShare | Self::ErrorShare => format!("{:.4}%", value * 100.0),
             Self::Rate => format!("{value:.0} /s"),
             Self::Cpu => format!("{value:.0} ns"),
@@ -237,7 +252,10 @@ fn parse(text: &str) -> Option<Assertion> {
     let (operation, name) = split_operation(path);
     let is_share = right.ends_with('%');
     let quantity = quantity(name, is_share)?;
-    let is_of_run = matches!(quantity, Quantity::Cpu | Quantity::Lag(_));
+    let is_of_run = matches!(
+        quantity,
+        Quantity::Cpu | Quantity::Lag(_) | Quantity::Differences
+    );
     let is_time = matches!(
         quantity,
         Quantity::Percentile(_) | Quantity::Max | Quantity::Mean
@@ -300,6 +318,7 @@ fn quantity(name: &str, is_share: bool) -> Option<Quantity> {
         ("errors", true) => Quantity::ErrorShare,
         ("rate", _) => Quantity::Rate,
         ("cpu", _) => Quantity::Cpu,
+        ("differences", false) => Quantity::Differences,
         _ => match name.strip_prefix("lag.") {
             Some(percentile) => Quantity::Lag(quantile(percentile)?),
             None => Quantity::Percentile(quantile(name)?),
@@ -324,7 +343,9 @@ fn limit(quantity: Quantity, text: &str) -> Option<f64> {
         Quantity::LostShare | Quantity::ErrorShare => {
             Some(positive(text.strip_suffix('%')?)? / 100.0)
         }
-        Quantity::Lost | Quantity::Errors | Quantity::Rate => positive(text),
+        Quantity::Lost | Quantity::Errors | Quantity::Rate | Quantity::Differences => {
+            positive(text)
+        }
     }
 }
 
@@ -349,6 +370,8 @@ fn positive(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answers::AnswerResult;
+    use crate::latency::Compact;
     use crate::result::tests::example;
 
     fn outcome(text: &str) -> Result<(), String> {
@@ -389,6 +412,10 @@ mod tests {
                 "p99.intended<2ms: a closed loop has no intended times",
             ),
             ("lag.p99<2ms", "lag.p99<2ms: the run had no schedule"),
+            (
+                "differences=0",
+                "differences=0: no answer was expected (--expect)",
+            ),
         ] {
             assert_eq!(outcome(missed), Err(why.to_owned()));
         }
@@ -406,11 +433,27 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_could_not_be_compared_are_not_right() {
+        let mut run = example(1.0);
+        let mut check = |checked, differing| {
+            run.answers = Some(AnswerResult {
+                checked,
+                differing,
+                ..AnswerResult::default()
+            });
+            "differences=0".parse::<Assertion>().unwrap().check(&run)
+        };
+        assert_eq!(check(5, 0), Ok(()));
+        assert_eq!(check(5, 2), Err("differences=0: it is 2".to_owned()));
+        assert!(check(0, 0).is_err());
+    }
+
+    #[test]
     fn the_intended_time_comes_first_where_there_is_one() {
         let mut run = example(1.0);
         let mut late = Latencies::new();
         late.record(std::time::Duration::from_secs(1));
-        run.operations[0].codes.get_mut("200").unwrap().intended = Some(late);
+        run.operations[0].codes.get_mut("200").unwrap().intended = Some(Compact::of(&late));
         let check = |text: &str| text.parse::<Assertion>().unwrap().check(&run);
         assert!(check("p99<20ms").is_err() && check("p99.intended<20ms").is_err());
         assert_eq!(check("p99.service<20ms"), Ok(()));
@@ -435,6 +478,8 @@ mod tests {
             "loss.intended=0",
             "check.cpu<1us",
             "check.lag.p99<1ms",
+            "check.differences=0",
+            "differences<1%",
             "p99==2ms",
         ] {
             let error = wrong.parse::<Assertion>().unwrap_err();

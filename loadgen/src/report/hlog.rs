@@ -42,7 +42,7 @@ fn write_interval<W: Write>(
 ) -> io::Result<()> {
     let length = seconds(interval.length_s);
     let mut write = |name, compact: &Compact| {
-        let latencies = compact.expand().map_err(io::Error::other)?;
+        let latencies = compact.expand();
         log.write_histogram(latencies.nanoseconds(), at, length, Tag::new(name))
             .map_err(|error| io::Error::other(error.to_string()))
     };

@@ -44,7 +44,7 @@ pub(crate) struct Outputs {
     /// Write a page here that shows everything in a browser, in one file
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Fail (status 1) unless this holds: 'p99<2ms', 'check.p99.9<=5ms', 'loss=0', 'loss<0.01%', 'rate>50000', 'errors=0';
+    /// Fail (status 1) unless this holds: 'p99<2ms', 'check.p99.9<=5ms', 'loss=0', 'loss<0.01%', 'rate>50000', 'errors=0', 'differences=0';
     /// may be given several times. Latency counts from the intended time of sending where there is one; 'p99.service' and
     /// 'p99.intended' name one
     #[arg(long = "assert", value_name = "REQUIREMENT")]
@@ -65,11 +65,10 @@ impl Outputs {
     /// Fails if a file cannot be written: to be called before a long run rather than found out after it.
     pub(crate) fn try_files(&self) -> Result<(), Error> {
         let paths = [&self.json, &self.csv, &self.hgrm, &self.hlog, &self.html];
-        for path in paths.into_iter().flatten() {
-            let opened = OpenOptions::new().create(true).append(true).open(path);
-            opened.map_err(|source| Error::Write(path.clone(), source))?;
-        }
-        Ok(())
+        paths
+            .into_iter()
+            .flatten()
+            .try_for_each(|path| try_file(path))
     }
 
     /// Whether the histograms of the timeline are needed.
@@ -112,6 +111,13 @@ impl Outputs {
             Verdict::Missed
         }
     }
+}
+
+/// Fails if a file cannot be written; what is in it stays.
+pub(crate) fn try_file(path: &Path) -> Result<(), Error> {
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    opened.map_err(|source| Error::Write(path.to_owned(), source))?;
+    Ok(())
 }
 
 /// Writes a file anew, whatever `content` writes.

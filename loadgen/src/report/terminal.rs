@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::answers::{AnswerResult, DigestCounts};
 use crate::latency::Percentiles;
 use crate::losses::Losses;
 use crate::result::{OperationResult, RunResult, ScheduleKind, ScheduleResult, ServerResult};
@@ -23,6 +24,9 @@ impl fmt::Display for Summary<'_> {
         }
         if let Some(server) = &run.server {
             write_server(server, f)?;
+        }
+        if let Some(answers) = &run.answers {
+            write_answers(answers, f)?;
         }
         write_operations(&run.operations, f)
     }
@@ -105,6 +109,38 @@ fn write_server(server: &ServerResult, f: &mut fmt::Formatter<'_>) -> fmt::Resul
     )
 }
 
+/// More differences than this stand in files only.
+const DIFFERENCES_SHOWN: usize = 10;
+
+fn write_answers(answers: &AnswerResult, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(
+        f,
+        "answers   {:>12} checked   {} differ, {} about digests not expected",
+        grouped(answers.checked),
+        grouped(answers.differing),
+        grouped(answers.unlisted),
+    )?;
+    for each in answers.differences.iter().take(DIFFERENCES_SHOWN) {
+        writeln!(
+            f,
+            "  {}   expected {}, found {} ({} times)",
+            each.digest,
+            counts(each.expected),
+            counts(each.found),
+            grouped(each.answers)
+        )?;
+    }
+    if answers.differences.len() > DIFFERENCES_SHOWN {
+        writeln!(f, "  … more of them stand in --json and --html")?;
+    }
+    Ok(())
+}
+
+/// As the clients print them: reports, and then whitelistings.
+pub(crate) fn counts(counts: DigestCounts) -> String {
+    format!("{} and {}", counts.count, counts.whitelisted)
+}
+
 fn write_operations(operations: &[OperationResult], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(
         f,
@@ -182,7 +218,8 @@ pub(crate) fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::latency::Latencies;
+    use crate::answers::Difference;
+    use crate::latency::{Compact, Latencies};
     use crate::result::tests::example;
 
     #[test]
@@ -212,7 +249,7 @@ check           20,000  50.0 %    5,001    9,003    9,904    9,994   10,002   20
             kind: ScheduleKind::Recorded { speed: 2.5 },
             intended: 20_001,
             intended_rate_per_s: 10_000.5,
-            lag: Latencies::new(),
+            lag: Compact::of(&Latencies::new()),
             clock_steps: 0,
         });
         run.operations[0].intended = Some(run.operations[0].service);
@@ -225,6 +262,33 @@ check           20,000  50.0 %    5,001    9,003    9,904    9,994   10,002   20
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
+    }
+
+    #[test]
+    fn wrong_answers_are_named() {
+        let counts = |count| DigestCounts {
+            count,
+            whitelisted: 0,
+        };
+        let difference = Difference {
+            digest: "ab".repeat(20),
+            expected: counts(3),
+            found: counts(4),
+            answers: 1_200,
+        };
+        let mut run = example(1.0);
+        run.answers = Some(AnswerResult {
+            checked: 10_000,
+            differing: 1_200,
+            unlisted: 5,
+            differences: vec![difference; DIFFERENCES_SHOWN + 1],
+        });
+        let text = Summary(&run).to_string();
+        let line = "abab   expected 3 and 0, found 4 and 0 (1,200 times)\n";
+        assert_eq!(text.matches(line).count(), DIFFERENCES_SHOWN, "{text}");
+        let sum =
+            "answers         10,000 checked   1,200 differ, 5 about digests not expected\n  abab";
+        assert!(text.contains(sum) && text.contains("… more"), "{text}");
     }
 
     #[test]

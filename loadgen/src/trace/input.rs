@@ -16,7 +16,7 @@ const MAX_WINDOW_BYTES: usize = 16 * 1024 * 1024;
 const MAX_LINE_BYTES: usize = 1024 * 1024;
 
 /// The bytes of a file from where its reader has got to; bounded by [`MAX_WINDOW_BYTES`].
-pub(super) struct Input {
+pub(crate) struct Input {
     path: PathBuf,
     source: Box<dyn Read + Send>,
     window: Vec<u8>,
@@ -38,7 +38,7 @@ pub(super) enum Parsed<T> {
 
 impl Input {
     /// Opens `path`; `-` is standard input.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Read(path.to_owned(), source);
         let source = if path.as_os_str() == "-" {
             decompressed(io::stdin())
@@ -49,7 +49,7 @@ impl Input {
     }
 
     /// The bytes of `source`, which is called `path` in errors.
-    pub(super) fn new(path: &Path, source: Box<dyn Read + Send>) -> Self {
+    pub(crate) fn new(path: &Path, source: Box<dyn Read + Send>) -> Self {
         Self {
             path: path.to_owned(),
             source,
@@ -111,7 +111,7 @@ impl Input {
     }
 
     /// The next line, without its end; `None` at the end of the file. An empty last line is none.
-    pub(super) fn line(&mut self) -> Result<Option<Vec<u8>>, Error> {
+    pub(crate) fn line(&mut self) -> Result<Option<Vec<u8>>, Error> {
         // Where the search for the line's end goes on.
         let mut searched = 0;
         loop {

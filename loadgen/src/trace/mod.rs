@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use digests::Digests;
-use input::Input;
+pub(crate) use input::Input;
 use pcap::Pcap;
 use pcapng::Pcapng;
 pub(crate) use skipped::Skipped;

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 
 use super::page::{self, Cell, Table, Tile};
 use super::{pictures, short, time};
+use crate::answers::Difference;
 use crate::latency::{Latencies, Percentiles};
 use crate::report::assertion::Assertion;
-use crate::report::terminal::{described, grouped, percent};
+use crate::report::terminal::{counts, described, grouped, percent};
 use crate::result::{OperationResult, RunResult};
 
 /// A generator that was idle for less than this share of the time was the limit, or close to it.
@@ -29,6 +30,7 @@ pub(crate) fn write(
         page::section("Latency by percentile", &latency(run)),
         page::section("Over time", &pictures::timeline(run)),
         page::section("What was asked, and answered", &(mix(run) + &codes(run))),
+        answers(run),
         page::section("What was lost", &losses(run)),
         schedule(run),
         page::section("Where and how", &environment(run)),
@@ -294,6 +296,37 @@ fn meaning(code: &str) -> &'static str {
     }
 }
 
+fn answers(run: &RunResult) -> String {
+    let Some(answers) = &run.answers else {
+        return String::new();
+    };
+    let facts = page::facts(&[
+        ("Compared with what was expected", grouped(answers.checked)),
+        ("Different", grouped(answers.differing)),
+        ("About digests not expected", grouped(answers.unlisted)),
+    ]);
+    if answers.differences.is_empty() {
+        return page::section("Were the answers right?", &facts);
+    }
+    let row = |each: &Difference| {
+        vec![
+            Cell::text(&each.digest),
+            Cell::number(counts(each.expected)),
+            Cell::number(counts(each.found)),
+            Cell::number(grouped(each.answers)),
+        ]
+    };
+    let table = Table {
+        caption: "Reports and whitelistings of each digest, as in the first answer that differed; 100 digests at most.",
+        heads: vec!["digest", "expected", "found", "answers"],
+        rows: answers.differences.iter().map(row).collect(),
+    };
+    page::section(
+        "Were the answers right?",
+        &(facts + "<br>\n" + &table.html()),
+    )
+}
+
 fn losses(run: &RunResult) -> String {
     let losses = &run.losses;
     let unknown_kernel = "not counted".to_owned();
@@ -392,7 +425,10 @@ fn schedule(run: &RunResult) -> String {
             "longest",
             "mean",
         ],
-        rows: vec![percentile_row("all requests".to_owned(), &schedule.lag)],
+        rows: vec![percentile_row(
+            "all requests".to_owned(),
+            &schedule.lag.expand(),
+        )],
         ..Table::default()
     };
     page::section(
