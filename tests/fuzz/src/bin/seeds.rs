@@ -37,6 +37,9 @@ const STORED_VALUES: [&str; 4] = [
     "2,5,None,None,0,None,None",
 ];
 
+/// A run of the load generator.
+const MEASURED: &str = "2026-11-21-vm-2/hot-check-mmsg.base.1.json";
+
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let golden = root.parent().unwrap().join("golden");
@@ -68,6 +71,8 @@ fn main() {
     for (name, message) in digest::seeds() {
         write(&corpus, "digest", &name, &message);
     }
+    let measured = golden.join("../../ops/runs").join(MEASURED);
+    write(&corpus, "result", "measured", &fs::read(measured).unwrap());
     for sample in fs::read_dir(golden.join("traces")).unwrap() {
         let path = sample.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();

@@ -1,19 +1,20 @@
 //! What was measured: the result of a run, and of a series of runs, as they stand in files.
+//!
+//! - `saved`: writes and reads such files; those of others are read, too.
+
+mod saved;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::answers::AnswerResult;
 use crate::environment::Environment;
-use crate::error::Error;
 use crate::latency::{Compact, Latencies, Percentiles};
 use crate::losses::Losses;
+pub(crate) use saved::{Saved, write_json};
 
 /// Raised when a field changes its meaning or goes.
 pub(crate) const FORMAT: u32 = 2;
@@ -209,40 +210,7 @@ pub(crate) enum KneeLimit {
     Asked,
 }
 
-/// What a file of results may hold.
-#[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there are few, and none is copied"
-)]
-pub(crate) enum Saved {
-    Run(RunResult),
-    Series(Series),
-}
-
-/// What says which of the two it is.
-#[derive(Deserialize)]
-struct Header {
-    format: u32,
-    runs: Option<IgnoredAny>,
-}
-
 impl RunResult {
-    /// The result in a file, which must hold a single one.
-    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
-        match Saved::read(path)? {
-            Saved::Run(run) => Ok(run),
-            Saved::Series(series) => Err(Error::WrongResult(
-                path.to_owned(),
-                format!("holds a series ({}); expected a single run", series.kind),
-            )),
-        }
-    }
-
-    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
-        write_json(self, path)
-    }
-
     /// Of all operations and codes, from the actual time of sending.
     pub(crate) fn service(&self) -> Latencies {
         let codes = self.operations.iter().flat_map(|each| each.codes.values());
@@ -287,41 +255,6 @@ impl IntervalResult {
             Duration::from_secs_f64(self.length_s.max(0.0)),
         )
     }
-}
-
-impl Series {
-    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
-        write_json(self, path)
-    }
-}
-
-impl Saved {
-    /// Whatever a file holds.
-    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
-        let json = fs::read(path).map_err(|source| Error::Read(path.to_owned(), source))?;
-        let wrong = |source| Error::Result(path.to_owned(), source);
-        let header: Header = serde_json::from_slice(&json).map_err(wrong)?;
-        if header.format != FORMAT {
-            return Err(Error::WrongResult(
-                path.to_owned(),
-                format!(
-                    "has format {}; this program reads {FORMAT}: use the version that wrote it",
-                    header.format
-                ),
-            ));
-        }
-        Ok(if header.runs.is_some() {
-            Self::Series(serde_json::from_slice(&json).map_err(wrong)?)
-        } else {
-            Self::Run(serde_json::from_slice(&json).map_err(wrong)?)
-        })
-    }
-}
-
-pub(crate) fn write_json(value: &impl Serialize, path: &Path) -> Result<(), Error> {
-    let mut json = serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?;
-    json.push(b'\n');
-    fs::write(path, json).map_err(|source| Error::Write(path.to_owned(), source))
 }
 
 /// A rate; 0 over no time.
@@ -411,48 +344,6 @@ pub(crate) mod tests {
             answers: None,
             timeline: vec![interval.clone(), interval],
         }
-    }
-
-    #[test]
-    fn what_is_written_is_read_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("result.json");
-        let run = example(1.5);
-        run.write(&path).unwrap();
-        let read = RunResult::read(&path).unwrap();
-        assert_eq!(read.service().percentiles(), run.service().percentiles());
-        assert_eq!(read.timeline.len(), run.timeline.len());
-        assert_eq!(read.timeline[1].operations, run.timeline[1].operations);
-
-        let series = Series {
-            format: FORMAT,
-            kind: "ramp".to_owned(),
-            runs: vec![run],
-            knee: None,
-        };
-        series.write(&path).unwrap();
-        assert!(matches!(Saved::read(&path), Ok(Saved::Series(_))));
-        assert!(matches!(
-            RunResult::read(&path),
-            Err(Error::WrongResult(..))
-        ));
-    }
-
-    #[test]
-    fn foreign_files_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("result.json");
-        assert!(matches!(RunResult::read(&path), Err(Error::Read(..))));
-        for foreign in ["", "text", "{}", "{\"format\": 2}"] {
-            fs::write(&path, foreign).unwrap();
-            assert!(matches!(RunResult::read(&path), Err(Error::Result(..))));
-        }
-        fs::write(&path, "{\"format\": 1}").unwrap();
-        let error = RunResult::read(&path).unwrap_err().to_string();
-        assert!(
-            error.contains("has format 1; this program reads 2"),
-            "{error}"
-        );
     }
 
     #[test]
