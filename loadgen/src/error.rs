@@ -95,6 +95,10 @@ pub(crate) enum Error {
     #[error("--slo: {0}")]
     Objectives(String),
     #[error(
+        "--assert {0}: of a knee only the rate can be asserted, like 'rate>50000'; the rest belongs into --slo"
+    )]
+    KneeAssertion(String),
+    #[error(
         "{} at {lowest_per_s:.0} requests a second: {}",
         if *.generator { "the generator falls behind" } else { "the objectives are not met even" },
         if *.generator { "give it a core of its own" } else { "begin lower, with --from, or ask for less" }

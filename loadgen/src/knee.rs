@@ -4,16 +4,15 @@
 //! Machines are noisy: a rate fails when it has failed twice. What such mercy lets through, the confirmation finds. A run
 //! that is void and misses an objective says nothing of the server: then the generator is the limit.
 
-use std::path::Path;
-
 use crate::error::Error;
 use crate::load_flags::KneeFlags;
 use crate::median::{confidence, cut_off, median};
 use crate::ramp::{heading, line};
 use crate::report::assertion::Assertion;
 use crate::report::terminal::grouped_float;
+use crate::report::{Verdict, html};
 use crate::result::{FORMAT, Knee, KneeLimit, RunResult, Series};
-use crate::trials::Trials;
+use crate::trials::{Outcome, Trials, outcome};
 
 /// Runs of one rate before it fails.
 const ATTEMPTS: u32 = 2;
@@ -21,28 +20,66 @@ const ATTEMPTS: u32 = 2;
 const MAX_RATES: u32 = 100;
 /// Below this rate nothing is looked for, in requests a second.
 const LOWEST_RATE_PER_S: f64 = 1.0;
-/// A late run has kept its rate when so much of it was answered by the time that the last request was sent.
-const LEAST_KEPT_SHARE: f64 = 0.98;
 /// A later search begins at this share of what the first one found.
 const LATER_START: f64 = 0.5;
 /// The least confidence of the interval, where there are searches enough for it.
 const CONFIDENCE: f64 = 0.9;
 
 /// Searches, prints what is found, and writes all results.
-pub(crate) fn run(flags: &KneeFlags) -> Result<(), Error> {
+pub(crate) fn run(flags: &KneeFlags) -> Result<Verdict, Error> {
     let objectives = Assertion::list(&flags.slo).map_err(Error::Objectives)?;
+    let about_rate = |each: &&Assertion| !each.is_about_rate();
+    if let Some(other) = flags.outputs.assertions.iter().find(about_rate) {
+        return Err(Error::KneeAssertion(other.to_string()));
+    }
+    flags.outputs.try_files()?;
     let mut trials = Trials::new("knee", &flags.load, &flags.trial)?;
     let mut runs = Vec::new();
-    let mut found = Vec::new();
-    let mut failure = None;
     println!("{}", heading());
+    let (found, failure) = search_all(flags, &objectives, &mut trials, &mut runs);
+    trials.warn();
+    let series = Series {
+        format: FORMAT,
+        kind: "knee".to_owned(),
+        runs,
+        knee: summary(&flags.slo, &found),
+    };
+    if let Some(knee) = &series.knee {
+        println!("{}", knee_lines(knee));
+    }
+    if !series.runs.is_empty() {
+        flags.outputs.write(&series, &objectives, || {
+            html::series::knee(&series, &objectives)
+        })?;
+    }
+    match (failure, &series.knee) {
+        (Some(failure), _) => Err(failure),
+        (None, None) => Err(Error::Stopped),
+        (None, Some(knee)) => Ok(flags.outputs.check(|assertion| {
+            assertion
+                .check_rate(knee.rate_per_s)
+                .err()
+                .into_iter()
+                .collect()
+        })),
+    }
+}
+
+/// Searches as often as is wanted. What was found before a search failed still holds.
+fn search_all(
+    flags: &KneeFlags,
+    objectives: &[Assertion],
+    trials: &mut Trials<'_>,
+    runs: &mut Vec<RunResult>,
+) -> (Vec<Found>, Option<Error>) {
+    let mut found = Vec::new();
     let mut from_per_s = flags.from;
     for _ in 0..flags.repeats {
         let mut attempt = |rate_per_s, is_final| {
             let factor = if is_final { 2 } else { 1 };
             let run = trials.run(rate_per_s, flags.trial_duration * factor)?;
-            let outcome = outcome(&run, &objectives);
-            println!("{}   {outcome:?}", line(&run));
+            let outcome = outcome(&run, objectives);
+            println!("{}   {outcome}", line(&run));
             runs.push(run);
             Ok(outcome)
         };
@@ -58,61 +95,10 @@ pub(crate) fn run(flags: &KneeFlags) -> Result<(), Error> {
                 found.push(knee);
             }
             Ok(None) => break,
-            // What other searches have found still holds.
-            Err(error @ Error::NoKnee { .. }) => {
-                failure = Some(error);
-                break;
-            }
-            Err(error) => return Err(error),
+            Err(error) => return (found, Some(error)),
         }
     }
-    trials.warn();
-    let knee = summary(&flags.slo, &found);
-    if let Some(knee) = &knee {
-        println!("{}", knee_lines(knee));
-    }
-    save(flags.json.as_deref(), runs, knee)?;
-    match failure {
-        Some(failure) => Err(failure),
-        None if found.is_empty() => Err(Error::Stopped),
-        None => Ok(()),
-    }
-}
-
-/// What a run says about its rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Met,
-    Missed,
-    /// The generator did not keep up.
-    Void,
-    /// Somebody wants no more.
-    Stopped,
-}
-
-fn outcome(run: &RunResult, objectives: &[Assertion]) -> Outcome {
-    let hold = objectives
-        .iter()
-        .all(|each| each.check_numbers(run).is_ok());
-    if run.ended_early {
-        Outcome::Stopped
-    } else if hold && (run.void.is_none() || is_only_late(run)) {
-        Outcome::Met
-    } else if run.void.is_some() {
-        Outcome::Void
-    } else {
-        Outcome::Missed
-    }
-}
-
-/// Whether a run is void for nothing but requests that were sent late, and kept its rate all the same. Lateness comes on top of
-/// the latency from the intended time, and makes requests come in bursts: objectives that are met in spite of it are met.
-fn is_only_late(run: &RunResult) -> bool {
-    run.losses.unsent == 0
-        && run.schedule.as_ref().is_some_and(|schedule| {
-            let kept_per_s = schedule.intended_rate_per_s * LEAST_KEPT_SHARE;
-            schedule.clock_steps == 0 && run.rate_per_s >= kept_per_s
-        })
+    (found, None)
 }
 
 /// What one search found.
@@ -237,9 +223,7 @@ fn knee_lines(knee: &Knee) -> String {
         rate_per_s: knee.rate_per_s,
         limit: knee.limit,
     });
-    let sorted =
-        |pick: fn(f64, f64) -> f64, start| knee.searches_per_s.iter().copied().fold(start, pick);
-    let (least, most) = (sorted(f64::min, f64::INFINITY), sorted(f64::max, 0.0));
+    let (least, most) = knee.range_per_s();
     format!(
         "\n{found} for {}\nmedian of {} searches; {} to {} /s with {:.1} % confidence; spread {:.1} %",
         knee.objectives,
@@ -251,23 +235,9 @@ fn knee_lines(knee: &Knee) -> String {
     )
 }
 
-fn save(path: Option<&Path>, runs: Vec<RunResult>, knee: Option<Knee>) -> Result<(), Error> {
-    let Some(path) = path else { return Ok(()) };
-    let series = Series {
-        format: FORMAT,
-        kind: "knee".to_owned(),
-        runs,
-        knee,
-    };
-    series.write(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::latency::{Compact, Latencies};
-    use crate::result::tests::example;
-    use crate::result::{ScheduleKind, ScheduleResult};
 
     const SEARCH: Search = Search {
         from_per_s: 1000.0,
@@ -347,39 +317,6 @@ mod tests {
         });
         let rate = confirmed.unwrap().unwrap().rate_per_s;
         assert!((3800.0..=4000.0).contains(&rate), "{rate}");
-    }
-
-    #[test]
-    fn lateness_does_not_void_what_is_met_in_spite_of_it() {
-        let objectives = |text| Assertion::list(text).unwrap();
-        let mut run = example(1.0);
-        run.schedule = Some(ScheduleResult {
-            kind: ScheduleKind::Constant,
-            intended: run.sent,
-            intended_rate_per_s: run.rate_per_s,
-            lag: Compact::of(&Latencies::new()),
-            clock_steps: 0,
-        });
-        let (met, missed) = (objectives("rate>1"), objectives("rate<1"));
-        assert_eq!(outcome(&run, &met), Outcome::Met);
-        assert_eq!(outcome(&run, &missed), Outcome::Missed);
-        run.void = Some("the generator fell behind".to_owned());
-        assert_eq!(outcome(&run, &met), Outcome::Met);
-        assert_eq!(outcome(&run, &missed), Outcome::Void);
-        let worse: [fn(&mut RunResult); 3] = [
-            |run| run.losses.unsent = 1,
-            |run| run.rate_per_s *= 0.9,
-            |run| {
-                run.schedule
-                    .iter_mut()
-                    .for_each(|each| each.clock_steps = 1);
-            },
-        ];
-        for worsen in worse {
-            let mut run = run.clone();
-            worsen(&mut run);
-            assert_eq!(outcome(&run, &met), Outcome::Void);
-        }
     }
 
     #[test]

@@ -113,8 +113,8 @@ fn execute(command: &Command) -> Result<Verdict, Error> {
             blast::run(flags)
         }
         Command::Replay(flags) => replay::run(flags),
-        Command::Knee(flags) => knee::run(flags).map(|()| Verdict::Met),
-        Command::Ramp(flags) => ramp::run(flags).map(|()| Verdict::Met),
+        Command::Knee(flags) => knee::run(flags),
+        Command::Ramp(flags) => ramp::run(flags),
         Command::Inspect(flags) => inspect::run(flags).map(|()| Verdict::Met),
         Command::Compare(flags) => compare::run(flags),
         Command::Plan(flags) => plan::run(flags).map(|()| Verdict::Met),

@@ -7,6 +7,7 @@ use clap::{Args, value_parser};
 
 use crate::flags::{TraceFlags, interval, number_within, seconds};
 use crate::report::Outputs;
+use crate::report::series::SeriesOutputs;
 use crate::schedule::Pace;
 use crate::sources::Prefix;
 
@@ -114,9 +115,8 @@ pub(crate) struct RampFlags {
     pub(crate) step_duration: Duration,
     #[command(flatten)]
     pub(crate) trial: TrialFlags,
-    /// Also write all results here
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) outputs: SeriesOutputs,
 }
 
 #[derive(Debug, Args)]
@@ -143,9 +143,8 @@ pub(crate) struct KneeFlags {
     pub(crate) repeats: u32,
     #[command(flatten)]
     pub(crate) trial: TrialFlags,
-    /// Also write all results here
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) outputs: SeriesOutputs,
 }
 
 /// What all runs of a series have in common.

@@ -1,11 +1,12 @@
 //! A staircase of rates: latency and loss at each step.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use crate::error::Error;
 use crate::load_flags::RampFlags;
+use crate::report::assertion::Assertion;
 use crate::report::terminal::{grouped_float, percent};
+use crate::report::{Verdict, html};
 use crate::result::{FORMAT, RunResult, Series};
 use crate::trials::Trials;
 
@@ -13,11 +14,36 @@ use crate::trials::Trials;
 const MAX_STEPS: u32 = 1000;
 
 /// Goes up the stairs, one line a step, and writes all results.
-pub(crate) fn run(flags: &RampFlags) -> Result<(), Error> {
+pub(crate) fn run(flags: &RampFlags) -> Result<Verdict, Error> {
     let rates = rates(flags.from, flags.to, flags.step)?;
+    flags.outputs.try_files()?;
     let mut trials = Trials::new("ramp", &flags.load, &flags.trial)?;
-    let mut runs = Vec::new();
     println!("{}", heading());
+    let mut runs = Vec::new();
+    let climbed = climb(flags, rates, &mut trials, &mut runs);
+    trials.warn();
+    let series = Series {
+        format: FORMAT,
+        kind: "ramp".to_owned(),
+        runs,
+        knee: None,
+    };
+    let assertions = &flags.outputs.assertions;
+    if !series.runs.is_empty() {
+        let page = || html::series::ramp(&series, assertions);
+        flags.outputs.write(&series, &[], page)?;
+    }
+    climbed?;
+    Ok(flags.outputs.check(|assertion| missed(assertion, &series)))
+}
+
+/// What was measured before a step failed stays in `runs`.
+fn climb(
+    flags: &RampFlags,
+    rates: Vec<f64>,
+    trials: &mut Trials<'_>,
+    runs: &mut Vec<RunResult>,
+) -> Result<(), Error> {
     for rate_per_s in rates {
         let run = trials.run(rate_per_s, flags.step_duration)?;
         println!("{}", line(&run));
@@ -27,19 +53,19 @@ pub(crate) fn run(flags: &RampFlags) -> Result<(), Error> {
             break;
         }
     }
-    trials.warn();
-    save(flags.json.as_deref(), runs)
+    Ok(())
 }
 
-fn save(path: Option<&Path>, runs: Vec<RunResult>) -> Result<(), Error> {
-    let Some(path) = path else { return Ok(()) };
-    let series = Series {
-        format: FORMAT,
-        kind: "ramp".to_owned(),
-        runs,
-        knee: None,
+/// A line for each step that does not meet `assertion`.
+fn missed(assertion: &Assertion, series: &Series) -> Vec<String> {
+    let missed = |run: &RunResult| {
+        let why = assertion.check(run).err()?;
+        Some(format!(
+            "at {} /s: {why}",
+            grouped_float(run.intended_rate_per_s())
+        ))
     };
-    series.write(path)
+    series.runs.iter().filter_map(missed).collect()
 }
 
 /// From the first to the last, which is reached even if adding up misses it by a rounding error.
@@ -74,13 +100,11 @@ pub(crate) fn line(run: &RunResult) -> String {
         .intended()
         .unwrap_or_else(|| run.service())
         .percentiles();
-    let (rate_per_s, lag) = run.schedule.as_ref().map_or((0.0, 0.0), |schedule| {
-        let lag = schedule.lag.percentiles();
-        (schedule.intended_rate_per_s, lag.p99_us)
-    });
+    let schedule = run.schedule.as_ref();
+    let lag = schedule.map_or(0.0, |schedule| schedule.lag.percentiles().p99_us);
     let mut line = format!(
         "{:>10}{:>12}{:>10}",
-        grouped_float(rate_per_s),
+        grouped_float(run.intended_rate_per_s()),
         grouped_float(run.rate_per_s),
         percent_lost(run),
     );

@@ -1,5 +1,6 @@
 //! Run after run of the same requests at one rate after another: what ramp and knee are made of.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::environment::Environment;
@@ -8,6 +9,7 @@ use crate::load_flags::{LoadFlags, TrialFlags};
 use crate::open_loop::{self, Plan};
 use crate::playlist::Playlist;
 use crate::replay;
+use crate::report::assertion::Assertion;
 use crate::report::progress::Progress;
 use crate::result::RunResult;
 use crate::signals::StopSignal;
@@ -57,5 +59,75 @@ impl<'f> Trials<'f> {
     /// Says what could not be rewritten in all runs.
     pub(crate) fn warn(&mut self) {
         replay::warn(&mut self.playlist);
+    }
+}
+
+/// What a run says about its rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Met,
+    Missed,
+    /// The generator did not keep up.
+    Void,
+    /// Somebody wants no more.
+    Stopped,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Met => "met",
+            Self::Missed => "missed",
+            Self::Void => "void",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// What a run says of `objectives`. One that is void and misses one says nothing of the server.
+pub(crate) fn outcome(run: &RunResult, objectives: &[Assertion]) -> Outcome {
+    let hold = objectives
+        .iter()
+        .all(|each| each.check_numbers(run).is_ok());
+    if run.ended_early {
+        Outcome::Stopped
+    } else if hold && (run.void.is_none() || run.is_only_late()) {
+        Outcome::Met
+    } else if run.void.is_some() {
+        Outcome::Void
+    } else {
+        Outcome::Missed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::tests::{example, scheduled};
+
+    #[test]
+    fn lateness_does_not_void_what_is_met_in_spite_of_it() {
+        let objectives = |text| Assertion::list(text).unwrap();
+        let mut run = scheduled(example(1.0), 10_000.0);
+        let (met, missed) = (objectives("rate>1"), objectives("rate<1"));
+        assert_eq!(outcome(&run, &met), Outcome::Met);
+        assert_eq!(outcome(&run, &missed), Outcome::Missed);
+        run.void = Some("the generator fell behind".to_owned());
+        assert_eq!(outcome(&run, &met), Outcome::Met);
+        assert_eq!(outcome(&run, &missed), Outcome::Void);
+        let worse: [fn(&mut RunResult); 3] = [
+            |run| run.losses.unsent = 1,
+            |run| run.rate_per_s *= 0.9,
+            |run| {
+                run.schedule
+                    .iter_mut()
+                    .for_each(|each| each.clock_steps = 1);
+            },
+        ];
+        for worsen in worse {
+            let mut run = run.clone();
+            worsen(&mut run);
+            assert_eq!(outcome(&run, &met), Outcome::Void);
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use pyzor_protocol::Operation;
 
 use crate::latency::Latencies;
+use crate::report::html::{short, small_percent, time};
 use crate::result::{OperationResult, RunResult};
 
 /// One requirement.
@@ -89,6 +90,48 @@ impl Assertion {
             Ok(())
         } else {
             Err(format!("{self}: it is {}", self.quantity.shown(found)))
+        }
+    }
+
+    /// Whether the rate that a search has found meets it; of nothing else does [`Self::is_about_rate`] hold.
+    pub(crate) fn check_rate(&self, rate_per_s: f64) -> Result<(), String> {
+        if self.relation.holds(rate_per_s, self.limit) {
+            Ok(())
+        } else {
+            Err(format!("{self}: it is {}", self.quantity.shown(rate_per_s)))
+        }
+    }
+
+    /// Whether it is about the rate of all answers.
+    pub(crate) fn is_about_rate(&self) -> bool {
+        self.quantity == Quantity::Rate && self.operation.is_none()
+    }
+
+    /// The value of its quantity, if the run has one: in microseconds, requests, answers a second, nanoseconds, or from 0 to 1.
+    pub(crate) fn value(&self, run: &RunResult) -> Option<f64> {
+        self.measure(run).ok()
+    }
+
+    /// What the value must be related to.
+    pub(crate) fn limit(&self) -> f64 {
+        self.limit
+    }
+
+    /// What is left of the relation, like `p99`.
+    pub(crate) fn quantity_name(&self) -> &str {
+        split_at_relation(&self.text).map_or("", |(name, _, _)| name)
+    }
+
+    /// How its values are written along an axis.
+    pub(crate) fn label(&self) -> fn(f64) -> String {
+        match self.quantity {
+            Quantity::Percentile(_) | Quantity::Max | Quantity::Mean | Quantity::Lag(_) => time,
+            Quantity::LostShare | Quantity::ErrorShare => small_percent,
+            Quantity::Lost
+            | Quantity::Errors
+            | Quantity::Rate
+            | Quantity::Cpu
+            | Quantity::Differences => short,
         }
     }
 

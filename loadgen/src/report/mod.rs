@@ -4,6 +4,7 @@
 //! - `terminal`: the summary at its end;
 //! - `html`: a page of its own;
 //! - `csv`, `hgrm`, `hlog`: the timeline, the percentiles and the timeline's histograms, for other programs;
+//! - `series`: what many runs say together;
 //! - `assertion`: what the run is held to.
 
 pub(crate) mod assertion;
@@ -12,6 +13,7 @@ mod hgrm;
 mod hlog;
 pub(crate) mod html;
 pub(crate) mod progress;
+pub(crate) mod series;
 pub(crate) mod terminal;
 
 use std::fs::{File, OpenOptions};

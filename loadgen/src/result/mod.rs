@@ -18,6 +18,8 @@ pub(crate) use saved::{Saved, write_json};
 
 /// Raised when a field changes its meaning or goes.
 pub(crate) const FORMAT: u32 = 2;
+/// A late run has kept its rate when so much of it was answered by the time that the last request was sent.
+const LEAST_KEPT_SHARE: f64 = 0.98;
 
 /// All that was measured in one run, and what it takes to measure it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -224,6 +226,25 @@ impl RunResult {
         (!parts.is_empty()).then(|| Compact::sum(parts))
     }
 
+    /// Requests that were due a second; of a closed loop, those that were answered.
+    pub(crate) fn intended_rate_per_s(&self) -> f64 {
+        self.schedule
+            .as_ref()
+            .map_or(self.rate_per_s, |schedule| schedule.intended_rate_per_s)
+    }
+
+    /// Whether it is void for nothing but requests that were sent late, and kept its rate all the same. Lateness comes on top of
+    /// the latency from the intended time, and makes requests come in bursts: the server did as well as these numbers say, or
+    /// better.
+    pub(crate) fn is_only_late(&self) -> bool {
+        self.void.is_some()
+            && self.losses.unsent == 0
+            && self.schedule.as_ref().is_some_and(|schedule| {
+                let kept_per_s = schedule.intended_rate_per_s * LEAST_KEPT_SHARE;
+                schedule.clock_steps == 0 && self.rate_per_s >= kept_per_s
+            })
+    }
+
     /// Requests without a reply in time, of all that were answered or lost: 0 to 1.
     pub(crate) fn loss_share(&self) -> f64 {
         crate::cpu::share(self.losses.lost, self.answered + self.losses.lost)
@@ -244,6 +265,17 @@ impl OperationResult {
             .filter_map(|code| code.intended.as_ref());
         let parts: Vec<&Compact> = parts.collect();
         (!parts.is_empty()).then(|| Compact::sum(parts))
+    }
+}
+
+impl Knee {
+    /// The lowest and the highest rate that a search has found.
+    pub(crate) fn range_per_s(&self) -> (f64, f64) {
+        let searches = || self.searches_per_s.iter().copied();
+        (
+            searches().fold(f64::INFINITY, f64::min),
+            searches().fold(0.0, f64::max),
+        )
     }
 }
 
@@ -343,6 +375,21 @@ pub(crate) mod tests {
             },
             answers: None,
             timeline: vec![interval.clone(), interval],
+        }
+    }
+
+    /// The same as the result of an open loop at this rate, which was kept.
+    pub(crate) fn scheduled(run: RunResult, rate_per_s: f64) -> RunResult {
+        RunResult {
+            in_flight: None,
+            schedule: Some(ScheduleResult {
+                kind: ScheduleKind::Constant,
+                intended: run.sent,
+                intended_rate_per_s: rate_per_s,
+                lag: Compact::of(&Latencies::new()),
+                clock_steps: 0,
+            }),
+            ..run
         }
     }
 

@@ -1,8 +1,9 @@
-//! The page of a run: one file that can be mailed, with every picture in words beside it.
+//! Pages: each one file that can be mailed, with every picture in words beside it.
 //!
 //! - `run`: what the page of a run says, section by section;
 //! - `pictures`: its plots;
-//! - `plot`, `axis`: line plots as SVG, and their scales;
+//! - `series`: the pages of a staircase and of a search;
+//! - `plot`, `axis`: plots as SVG, and their scales;
 //! - `page`: the frame, tables and tiles, for other pages too.
 
 mod axis;
@@ -10,9 +11,10 @@ pub(crate) mod page;
 mod pictures;
 mod plot;
 mod run;
+pub(crate) mod series;
 
-pub(crate) use axis::Axis;
-pub(crate) use plot::{Line, Plot};
+use axis::Axis;
+use plot::{Line, Plot};
 pub(crate) use run::write;
 
 /// Microseconds in the unit that suits them, with three digits.
@@ -41,6 +43,15 @@ pub(crate) fn three_digits(number: f64) -> String {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     } else {
         text
+    }
+}
+
+/// With digits enough for one lost request in a million.
+pub(crate) fn small_percent(share: f64) -> String {
+    if share == 0.0 {
+        "0 %".to_owned()
+    } else {
+        format!("{:.4} %", share * 100.0)
     }
 }
 

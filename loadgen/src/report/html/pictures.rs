@@ -37,16 +37,13 @@ pub(crate) fn percentiles(run: &RunResult) -> String {
         }
     }
     let points = || lines.iter().flat_map(|line| &line.points);
-    let plot = Plot {
-        description: "Latency by percentile; the table above holds the same numbers",
-        x: Axis::percentiles(
-            "share of answers that were faster",
-            points().map(|point| point.0).fold(1.0, f64::max),
-        ),
-        y: Axis::logarithmic("latency", points().map(|point| point.1), time),
-        lines: Vec::new(),
-    };
-    Plot { lines, ..plot }.html()
+    let x = Axis::percentiles(
+        "share of answers that were faster",
+        points().map(|point| point.0).fold(1.0, f64::max),
+    );
+    let y = Axis::logarithmic("latency", points().map(|point| point.1), time);
+    let description = "Latency by percentile; the table above holds the same numbers";
+    Plot::of_lines(description, x, y, lines).html()
 }
 
 /// From 1/(1-q) to microseconds.
@@ -164,13 +161,10 @@ fn rates(parts: &[Part]) -> String {
     ];
     let highest = lines.iter().flat_map(|line| &line.points);
     let highest = highest.map(|point| point.1).fold(0.0, f64::max);
-    let plot = Plot {
-        description: "Requests sent and answered a second over time; the table below holds the numbers",
-        x: seconds_axis(parts),
-        y: Axis::from_zero("requests a second", highest, short),
-        lines,
-    };
-    plot.html()
+    let description =
+        "Requests sent and answered a second over time; the table below holds the numbers";
+    let y = Axis::from_zero("requests a second", highest, short);
+    Plot::of_lines(description, seconds_axis(parts), y, lines).html()
 }
 
 fn latencies(parts: &[Part]) -> String {
@@ -186,13 +180,10 @@ fn latencies(parts: &[Part]) -> String {
     };
     let lines: Vec<Line> = names.iter().enumerate().map(line).collect();
     let points = answered().flat_map(|part| part.points_us);
-    let plot = Plot {
-        description: "Latency over time: median, 99th percentile and longest; the table below holds the numbers",
-        x: seconds_axis(parts),
-        y: Axis::logarithmic("latency", points, time),
-        lines,
-    };
-    plot.html()
+    let description =
+        "Latency over time: median, 99th percentile and longest; the table below holds the numbers";
+    let y = Axis::logarithmic("latency", points, time);
+    Plot::of_lines(description, seconds_axis(parts), y, lines).html()
 }
 
 fn table(parts: &[Part]) -> String {

@@ -13,6 +13,43 @@ pub(crate) struct Plot<'t> {
     pub(crate) x: Axis,
     pub(crate) y: Axis,
     pub(crate) lines: Vec<Line>,
+    /// Points that belong to no line.
+    pub(crate) dots: Vec<Dots>,
+    /// What the points are to be seen against.
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// Points of one kind.
+pub(crate) struct Dots {
+    pub(crate) name: String,
+    pub(crate) shape: Shape,
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+/// What points look like: kinds differ by more than their colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// A disc: good.
+    Disc,
+    /// A cross: bad.
+    Cross,
+    /// A circle: says nothing.
+    Circle,
+}
+
+/// A value that is drawn across the plot.
+pub(crate) struct Rule {
+    pub(crate) name: String,
+    pub(crate) place: RulePlace,
+}
+
+/// Where a rule is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum RulePlace {
+    /// From left to right at this height.
+    Across(f64),
+    /// From bottom to top at the first, with a band from the second to the third.
+    Up(f64, f64, f64),
 }
 
 /// One line of a plot.
@@ -57,7 +94,19 @@ const LABEL_GAP: f64 = 8.0;
 /// Between the middles of two labels above each other, at least.
 const LABEL_HEIGHT: f64 = 16.0;
 
-impl Plot<'_> {
+impl<'t> Plot<'t> {
+    /// Lines, and nothing else.
+    pub(crate) fn of_lines(description: &'t str, x: Axis, y: Axis, lines: Vec<Line>) -> Self {
+        Self {
+            description,
+            x,
+            y,
+            lines,
+            dots: Vec::new(),
+            rules: Vec::new(),
+        }
+    }
+
     /// The legend and both sizes.
     pub(crate) fn html(&self) -> String {
         let mut html = self.legend();
@@ -69,12 +118,18 @@ impl Plot<'_> {
 
     fn legend(&self) -> String {
         let mut html = String::from("<ul class=\"legend\" aria-hidden=\"true\">");
-        for line in &self.lines {
+        let dash = |classes: &str| format!("<path class=\"{classes}\" d=\"M1 5H25\"/>");
+        let lines = self.lines.iter();
+        let lines = lines.map(|line| (dash(&line.classes()), &line.name));
+        let dots = self.dots.iter();
+        let dots = dots.map(|dots| (dots.shape.drawn(13.0, 5.0), &dots.name));
+        let rules = self.rules.iter();
+        let rules = rules.map(|rule| (dash(rule.place.classes()), &rule.name));
+        for (sign, name) in lines.chain(dots).chain(rules) {
             let _ = write!(
                 html,
-                "<li><svg width=\"26\" height=\"10\"><path class=\"{}\" d=\"M1 5H25\"/></svg>{}</li>",
-                line.classes(),
-                escaped(&line.name)
+                "<li><svg width=\"26\" height=\"10\">{sign}</svg>{}</li>",
+                escaped(name)
             );
         }
         html.push_str("</ul>\n");
@@ -92,8 +147,15 @@ impl Plot<'_> {
         );
         self.draw_y_axis(size, html);
         self.draw_x_axis(size, html);
+        for rule in &self.rules {
+            self.draw_rule(rule, size, html);
+        }
         for line in &self.lines {
             self.draw_line(line, size, html);
+        }
+        for dots in &self.dots {
+            let places = self.places(&dots.points, size);
+            html.extend(places.iter().map(|(x, y)| dots.shape.drawn(*x, *y)));
         }
         html.push_str("</svg>\n");
     }
@@ -158,12 +220,38 @@ impl Plot<'_> {
         );
     }
 
+    fn places(&self, points: &[(f64, f64)], size: &Size) -> Vec<(f64, f64)> {
+        let place = |(x, y): &(f64, f64)| (size.x(self.x.place(*x)), size.y(self.y.place(*y)));
+        points.iter().map(place).collect()
+    }
+
+    fn draw_rule(&self, rule: &Rule, size: &Size, html: &mut String) {
+        let classes = rule.place.classes();
+        let bottom = size.height - BOTTOM;
+        let _ = match rule.place {
+            RulePlace::Across(value) => {
+                let y = size.y(self.y.place(value));
+                writeln!(
+                    html,
+                    "<path class=\"{classes}\" d=\"M{LEFT} {y:.1}H{:.1}\"/>",
+                    size.right()
+                )
+            }
+            RulePlace::Up(value, low, high) => {
+                let [x, low, high] = [value, low, high].map(|value| size.x(self.x.place(value)));
+                writeln!(
+                    html,
+                    "<rect class=\"band\" x=\"{low:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{:.1}\"/>\
+                     <path class=\"{classes}\" d=\"M{x:.1} {TOP}V{bottom:.1}\"/>",
+                    (high - low).max(1.0),
+                    bottom - TOP
+                )
+            }
+        };
+    }
+
     fn draw_line(&self, line: &Line, size: &Size, html: &mut String) {
-        let places: Vec<(f64, f64)> = line
-            .points
-            .iter()
-            .map(|(x, y)| (size.x(self.x.place(*x)), size.y(self.y.place(*y))))
-            .collect();
+        let places = self.places(&line.points, size);
         let mut path = String::new();
         for (index, (x, y)) in places.iter().enumerate() {
             let _ = write!(path, "{}{x:.1} {y:.1}", if index == 0 { 'M' } else { 'L' });
@@ -178,6 +266,34 @@ impl Plot<'_> {
                 );
             }
             html.push('\n');
+        }
+    }
+}
+
+impl Shape {
+    /// Around a place in pixels.
+    fn drawn(self, x: f64, y: f64) -> String {
+        match self {
+            Self::Disc => {
+                format!("<circle class=\"met\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\"/>")
+            }
+            Self::Circle => {
+                format!("<circle class=\"void\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\"/>")
+            }
+            Self::Cross => format!(
+                "<path class=\"missed\" d=\"M{:.1} {:.1}l7 7m0 -7l-7 7\"/>",
+                x - 3.5,
+                y - 3.5
+            ),
+        }
+    }
+}
+
+impl RulePlace {
+    fn classes(self) -> &'static str {
+        match self {
+            Self::Across(_) => "rule dashed",
+            Self::Up(..) => "rule",
         }
     }
 }
@@ -216,17 +332,45 @@ mod tests {
     use super::*;
 
     fn plot(end: f64) -> Plot<'static> {
-        Plot {
-            description: "a & b",
-            x: Axis::percentiles("share", end),
-            y: Axis::from_zero("time", 10.0, |value| format!("{value} ms")),
-            lines: vec![Line {
-                name: "<check>".to_owned(),
-                colour: 7,
-                is_dashed: true,
-                points: vec![(1.0, 0.0), (end, 10.0)],
-            }],
+        let lines = vec![Line {
+            name: "<check>".to_owned(),
+            colour: 7,
+            is_dashed: true,
+            points: vec![(1.0, 0.0), (end, 10.0)],
+        }];
+        let x = Axis::percentiles("share", end);
+        let y = Axis::from_zero("time", 10.0, |value| format!("{value} ms"));
+        Plot::of_lines("a & b", x, y, lines)
+    }
+
+    #[test]
+    fn dots_and_rules_stand_where_their_values_are() {
+        let mut plot = plot(100.0);
+        plot.dots = vec![Dots {
+            name: "met".to_owned(),
+            shape: Shape::Disc,
+            points: vec![(10.0, 5.0)],
+        }];
+        plot.rules = vec![
+            Rule {
+                name: "limit".to_owned(),
+                place: RulePlace::Across(10.0),
+            },
+            Rule {
+                name: "found".to_owned(),
+                place: RulePlace::Up(10.0, 1.0, 100.0),
+            },
+        ];
+        let html = plot.html();
+        for part in [
+            "<circle class=\"met\" cx=\"484.0\" cy=\"161.0\"",
+            "<path class=\"rule dashed\" d=\"M62 26.0H906.0\"/>",
+            "<rect class=\"band\" x=\"62.0\" y=\"26\" width=\"844.0\" height=\"270.0\"/>",
+            "<path class=\"rule\" d=\"M484.0 26V296.0\"/>",
+        ] {
+            assert!(html.contains(part), "{part}\n{html}");
         }
+        assert_eq!(html.matches("<li>").count(), 4);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 
 use super::page::{self, Cell, Table, Tile};
-use super::{pictures, short, time};
+use super::{pictures, short, small_percent, time};
 use crate::answers::Difference;
 use crate::latency::{Latencies, Percentiles};
 use crate::report::assertion::Assertion;
@@ -58,7 +58,7 @@ fn header(run: &RunResult, title: &str) -> String {
 }
 
 /// In UTC.
-fn started(run: &RunResult) -> String {
+pub(super) fn started(run: &RunResult) -> String {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "casts from floats saturate"
@@ -147,15 +147,6 @@ fn grouped_rate(rate_per_s: f64) -> String {
         crate::report::terminal::grouped_float(rate_per_s)
     } else {
         short(rate_per_s)
-    }
-}
-
-/// With digits enough for one lost request in a million.
-fn small_percent(share: f64) -> String {
-    if share == 0.0 {
-        "0 %".to_owned()
-    } else {
-        format!("{:.4} %", share * 100.0)
     }
 }
 
@@ -437,7 +428,7 @@ fn schedule(run: &RunResult) -> String {
     )
 }
 
-fn environment(run: &RunResult) -> String {
+pub(super) fn environment(run: &RunResult) -> String {
     const GIB: f64 = 1_073_741_824.0;
     let here = &run.environment;
     #[expect(clippy::cast_precision_loss, reason = "for a reader")]
