@@ -55,13 +55,9 @@ pub(crate) fn run(flags: &KneeFlags) -> Result<Verdict, Error> {
     match (failure, &series.knee) {
         (Some(failure), _) => Err(failure),
         (None, None) => Err(Error::Stopped),
-        (None, Some(knee)) => Ok(flags.outputs.check(|assertion| {
-            assertion
-                .check_rate(knee.rate_per_s)
-                .err()
-                .into_iter()
-                .collect()
-        })),
+        (None, Some(knee)) => Ok(flags
+            .outputs
+            .check(|assertion| assertion.check_rate(knee.rate_per_s).err())),
     }
 }
 

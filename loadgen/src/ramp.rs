@@ -56,16 +56,19 @@ fn climb(
     Ok(())
 }
 
-/// A line for each step that does not meet `assertion`.
-fn missed(assertion: &Assertion, series: &Series) -> Vec<String> {
-    let missed = |run: &RunResult| {
-        let why = assertion.check(run).err()?;
-        Some(format!(
-            "at {} /s: {why}",
-            grouped_float(run.intended_rate_per_s())
-        ))
+/// What is said where not every step meets `assertion`.
+fn missed(assertion: &Assertion, series: &Series) -> Option<String> {
+    let missed = |run: &RunResult| Some((run.intended_rate_per_s(), assertion.check(run).err()?));
+    let mut missed = series.runs.iter().filter_map(missed);
+    let (rate_per_s, why) = missed.next()?;
+    let others = match missed.count() {
+        0 => String::new(),
+        count => format!(" (and at {count} other rates)"),
     };
-    series.runs.iter().filter_map(missed).collect()
+    Some(format!(
+        "at {} /s{others}: {why}",
+        grouped_float(rate_per_s)
+    ))
 }
 
 /// From the first to the last, which is reached even if adding up misses it by a rounding error.
@@ -89,7 +92,7 @@ fn rates(from: f64, to: f64, step: f64) -> Result<Vec<f64>, Error> {
 
 pub(crate) fn heading() -> String {
     format!(
-        "{:>10}{:>12}{:>10}{:>9}{:>9}{:>9}{:>9}{:>11}",
+        "{:>10} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10}",
         "intended/s", "answered/s", "lost", "p50 us", "p99", "p99.9", "max", "late p99"
     )
 }
@@ -103,7 +106,7 @@ pub(crate) fn line(run: &RunResult) -> String {
     let schedule = run.schedule.as_ref();
     let lag = schedule.map_or(0.0, |schedule| schedule.lag.percentiles().p99_us);
     let mut line = format!(
-        "{:>10}{:>12}{:>10}",
+        "{:>10} {:>11} {:>9}",
         grouped_float(run.intended_rate_per_s()),
         grouped_float(run.rate_per_s),
         percent_lost(run),
@@ -114,9 +117,9 @@ pub(crate) fn line(run: &RunResult) -> String {
         latency.p99_9_us,
         latency.max_us,
     ] {
-        let _ = write!(line, "{:>9}", grouped_float(point));
+        let _ = write!(line, " {:>9}", grouped_float(point));
     }
-    let _ = write!(line, "{:>11}", grouped_float(lag));
+    let _ = write!(line, " {:>10}", grouped_float(lag));
     if run.ended_early {
         line += "   stopped";
     }
