@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 packages=(python3 python3-venv python3-gdbm spamassassin strace tcpdump tshark util-linux zstd g++)
 reference=${CARGO_TARGET_DIR:-target}/reference
 oracle=${CARGO_TARGET_DIR:-target}/digest-oracle
-mails=${CARGO_TARGET_DIR:-target}/mails
+mails=${CARGO_TARGET_DIR:-target}/real-mails
 pyzor=1.1.2
 # The html.parser of CPython 3.11.0 to 3.11.13. Digests depend on it, and Debian's 3.11.2 has had a newer one since deb12u9.
 html_parser=2fc512ae95bed2746b5ba3fabb14fcebf3114ff808ce97d96214ddd613b253da
@@ -65,21 +65,7 @@ install_oracle() {
     echo 'no Python 3.11 with the html.parser of 3.11.13 or older; one way to get it: uv python install 3.11.7' >&2
 }
 
-# The messages that the email package is tested with. Not installed: that would bring Debian's newest Python with it.
-install_mails() {
-    [[ -d $mails ]] && return
-    local scratch
-    scratch=$(mktemp -d)
-    if (cd "$scratch" && apt-get download -qq libpython3.11-testsuite 2>/dev/null && dpkg-deb -x ./*.deb .); then
-        mkdir -p "$mails"
-        cp "$scratch"/usr/lib/python3.11/test/test_email/data/*.txt "$mails"
-    else
-        echo 'the test messages of the email package (Debian libpython3.11-testsuite) could not be had' >&2
-    fi
-    rm -rf "$scratch"
-}
-
 install_packages
 install_reference
 install_oracle
-install_mails
+tests/install_mails.sh "$mails" "$reference/bin/pip"

@@ -20,7 +20,7 @@ pub(crate) enum Need {
     Reference,
     /// The reference's digester on a Python whose `html.parser` is that of `CPython` 3.11.0 to 3.11.13.
     DigestOracle,
-    /// The test messages of Python's email package (Debian `libpython3.11-testsuite`).
+    /// The real messages that `tests/install_mails.sh` fetches, from every source.
     Mails,
     /// Python's gdbm module (Debian `python3-gdbm`) within reach of the reference server.
     Gdbm,
@@ -54,8 +54,8 @@ impl Need {
                 "pyzor 1.1.2 on Python 3.11.13 or an older 3.11",
             ),
             Self::Mails => (
-                reference::mails().exists(),
-                "test messages of Python's email package",
+                reference::mails().all(|directory| directory.exists()),
+                "messages from every source of tests/install_mails.sh",
             ),
             Self::Gdbm => (imports_gdbm(), "python3-gdbm"),
             Self::SpamAssassin => (runs("spamassassin", &["--version"]), "spamassassin"),

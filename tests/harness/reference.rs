@@ -21,9 +21,23 @@ pub(crate) fn oracle_python() -> PathBuf {
     target().join("digest-oracle/bin/python3")
 }
 
-/// The directory of messages that Python's email package is tested with.
-pub(crate) fn mails() -> PathBuf {
-    target().join("mails")
+/// Where real messages come from, each with a directory of its own: see `tests/install_mails.sh`.
+const MAIL_SOURCES: [&str; 8] = [
+    "baunsu",
+    "django-mailbox",
+    "flufl-bounce",
+    "hyperkitty",
+    "mail-parser-python",
+    "mail-parser-rust",
+    "python-email",
+    "talon",
+];
+
+/// The directories of real messages.
+pub(crate) fn mails() -> impl Iterator<Item = PathBuf> {
+    MAIL_SOURCES
+        .into_iter()
+        .map(|source| target().join("real-mails").join(source))
 }
 
 /// The reference client as a command, with `home` as its home directory.

@@ -149,8 +149,11 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
         let message = case.split('\t').next().unwrap_or_default();
         (format!("awkward-{number}"), difference::unescaped(message))
     }));
-    let real = fs::read_dir(target().join("mails")).into_iter().flatten();
-    let files = real.flatten().filter(|file| {
+    let directories = fs::read_dir(target().join("real-mails"));
+    let directories = directories.into_iter().flatten().flatten();
+    let files =
+        directories.flat_map(|directory| fs::read_dir(directory.path()).into_iter().flatten());
+    let files = files.flatten().filter(|file| {
         file.metadata()
             .is_ok_and(|data| data.is_file() && data.len() <= MAX_REAL_BYTES)
     });
