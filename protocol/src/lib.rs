@@ -22,6 +22,8 @@
 //!
 //! A client's: `request_writer` ([`write_request`]) and `reply_reader` ([`Reply`]).
 //!
+//! Both have sections in one configuration file, whose syntax [`configparser`] reads.
+//!
 //! # Where the facts come from
 //!
 //! There is no specification. What is written here was found by asking the reference implementation, Pyzor 1.1.2 on
@@ -33,6 +35,7 @@
 mod access;
 mod account;
 mod canonical;
+pub mod configparser;
 mod digest;
 mod limits;
 mod line_problem;

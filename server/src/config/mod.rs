@@ -5,7 +5,6 @@
 //!
 //! | file | job |
 //! | --- | --- |
-//! | `configparser` | the file's syntax, which is Python's |
 //! | `settings` | both sources merged, problems collected |
 //! | `keys` | every setting's name in the file and on the command line |
 //! | `values` | what each kind of value means |
@@ -13,7 +12,6 @@
 //! | `store_choice` | which store, or how to get from the Python server's to ours |
 //! | `problems` | what is wrong, and where |
 
-mod configparser;
 mod home;
 mod keys;
 mod problems;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use pyzor_protocol::DEFAULT_PORT;
+use pyzor_protocol::configparser::{ConfigFile, SyntaxError};
 use pyzor_storage::redb_engine::RedbOptions;
 
-use super::configparser::{self, ConfigFile};
 use super::keys::{self, Key};
 use super::values::{self, Parsed};
 use super::{Config, IoChoice, Origin, Problem, Problems, RecordConfig, home, store_choice};
@@ -203,7 +203,7 @@ impl<'a> Settings<'a> {
         });
     }
 
-    fn report_syntax(&mut self, errors: impl IntoIterator<Item = configparser::SyntaxError>) {
+    fn report_syntax(&mut self, errors: impl IntoIterator<Item = SyntaxError>) {
         let path = self.path;
         self.problems
             .extend(errors.into_iter().map(|error| Problem::Syntax {

@@ -24,7 +24,7 @@ const DELIMITERS: [char; 2] = ['=', ':'];
 
 /// A file that was read, whatever was wrong with it.
 #[derive(Debug, Default)]
-pub(super) struct ConfigFile {
+pub struct ConfigFile {
     defaults: Section,
     sections: BTreeMap<String, Section>,
 }
@@ -43,25 +43,25 @@ struct Entry {
 
 /// A line that cannot be read, or cannot be meant. Lines are not quoted, because a password may be in one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SyntaxError {
+pub struct SyntaxError {
     /// Counted from 1.
-    pub(super) line: usize,
+    pub line: usize,
     /// In words.
-    pub(super) message: String,
+    pub message: String,
 }
 
 /// The value of an option, references replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Value {
+pub struct Value {
     /// Where the option begins, counted from 1.
-    pub(super) line: usize,
+    pub line: usize,
     /// The text.
-    pub(super) text: String,
+    pub text: String,
 }
 
 impl ConfigFile {
     /// Reads a whole file.
-    pub(super) fn parse(text: &str) -> (Self, Vec<SyntaxError>) {
+    pub fn parse(text: &str) -> (Self, Vec<SyntaxError>) {
         let mut reader = Reader::default();
         for (index, line) in universal_lines(text).enumerate() {
             reader.line(index + 1, line);
@@ -70,7 +70,7 @@ impl ConfigFile {
     }
 
     /// The value of an option of a section or, failing that, of the defaults.
-    pub(super) fn get(&self, section: &str, option: &str) -> Option<Result<Value, SyntaxError>> {
+    pub fn get(&self, section: &str, option: &str) -> Option<Result<Value, SyntaxError>> {
         let entry = self.entry(section, &option_key(option))?;
         let mut expansion = Expansion {
             file: self,
@@ -86,7 +86,7 @@ impl ConfigFile {
     }
 
     /// The names, as written, and lines of a section's own options.
-    pub(super) fn options(&self, section: &str) -> impl Iterator<Item = (&str, usize)> {
+    pub fn options(&self, section: &str) -> impl Iterator<Item = (&str, usize)> {
         let entries = self.sections.get(section).into_iter().flatten();
         entries.map(|(_, entry)| (entry.name.as_str(), entry.line))
     }
