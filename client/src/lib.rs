@@ -1,9 +1,73 @@
-//! The Pyzor client, as a library.
+//! `pyzor`: a drop-in Pyzor client.
+//!
+//! # A message's way
+//!
+//! ```text
+//! input -> digester -> exchange -> output
+//!                 \-> the local whitelist, which answers for the servers
+//! ```
+//!
+//! 1. [`input`] takes messages or digests from standard input, one after the other, and [`digester`] makes of a message its
+//!    digest.
+//! 2. [`exchange`] asks all servers of a [`session`] about it at once, within one time-out.
+//! 3. [`output`] writes what came back as the reference does, or as JSON.
+//!
+//! [`commands`] has each command's order of these steps.
 //!
 //! # Which file does what
 //!
 //! | file | job |
 //! | --- | --- |
+//! | `main`, `startup` | from the command line to the exit status |
+//! | `flags`, `config` | what was typed and written -> one validated `Config` |
+//! | `generate` | the manual page and the shells' completions, from the flags |
+//! | `home_files` | the home directory, its servers and accounts files |
+//! | `local_whitelist` | digests that are answered without asking |
+//! | `session` | what commands work with: servers with their addresses and accounts, thresholds, the log |
+//! | `input` | messages, mailboxes and digests as a stream |
 //! | `digester` | from a message to its digest; no I/O |
+//! | `exchange` | one question to several servers: sockets, time-out, retransmission |
+//! | `output` | an answer as a line; what the answers add up to |
+//! | `commands` | what each command does |
+//! | `passphrase` | asking for one without showing it |
+//! | `printer` | standard output, and how far a large input is |
+//! | `log`, `local_time` | the log file; times as people read them |
+//! | `error` | every way this crate can fail |
+//!
+//! # Where the reference fails or does otherwise
+//!
+//! It ends with a traceback where this prints one line on standard error and exits with 1 (with 2 for what was typed):
+//! an unknown style, a `Timeout` that is no positive number, a configuration file with a syntax error, a file that cannot be read
+//! or written, an end of input or an interrupt while `genkey` asks. Otherwise different:
+//!
+//! - A home directory that cannot be created, and a threshold in the configuration file that is no number, end it with a
+//!   line; the reference exits with 0 there, or takes the default.
+//! - A server whose name cannot be resolved gets a line with 504, and the exit status is 1; the reference prints a traceback
+//!   for it, and exits with 0 if the others answered.
+//! - A line of the servers file that names no server is skipped with a line in the log. When it holds nothing else, that is an
+//!   error: the reference would ask the public server, or fail.
+//! - A datagram from another address, with another `Thread`, one that is no reply, and an error in the guise of a success
+//!   (`Thread` below 1024 with code 200) are ignored, so that nobody can answer in a server's place; the reference takes the
+//!   first datagram for the answer.
+//! - A reply of 200 to `check` or `pong` that lacks a count prints like a refusal, and exits with 1.
+//! - A line among the digests that cannot stand in a request (longer than 512 bytes, or with bytes that are not printable
+//!   ASCII) is skipped with a line on standard error, and the exit status is 1.
+//! - `-t 0` is refused: the reference then reports an error of its socket for every server.
 
+pub mod commands;
+pub mod config;
 pub mod digester;
+pub mod error;
+pub mod exchange;
+pub mod flags;
+mod generate;
+pub mod home_files;
+pub mod input;
+mod local_time;
+pub mod local_whitelist;
+pub mod log;
+pub mod output;
+mod passphrase;
+mod printer;
+pub mod session;
+pub mod startup;

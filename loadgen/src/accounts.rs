@@ -1,11 +1,11 @@
-//! The client's accounts file: `host : port : user : salt,key` on each line.
+//! The client's accounts file, for signing recorded requests again.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use pyzor_protocol::AccountKey;
+use pyzor_protocol::{AccountKey, client_accounts};
 
 use crate::error::Error;
 
@@ -26,14 +26,10 @@ impl Accounts {
     /// The accounts, or the number of the first line that is none. Never what stands there: it holds a key.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, usize> {
         let mut accounts = Self::default();
-        for (line, number) in text.split(|&byte| byte == b'\n').zip(1_usize..) {
-            let line = line.trim_ascii();
-            if line.is_empty() || line.starts_with(b"#") {
-                continue;
-            }
-            let (user, key) = account(line).ok_or(number)?;
-            let key = Arc::new(AccountKey::new(user, key));
-            accounts.keys.insert(user.into(), key);
+        for account in client_accounts(text) {
+            let account = account.map_err(|problem| problem.line)?;
+            let key = Arc::new(account.key);
+            accounts.keys.insert(account.user.into(), key);
         }
         Ok(accounts)
     }
@@ -43,32 +39,13 @@ impl Accounts {
     }
 }
 
-/// User and key of a line; from its end, because an IPv6 host has colons of its own.
-fn account(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut fields = line
-        .rsplitn(4, |&byte| byte == b':')
-        .map(<[u8]>::trim_ascii);
-    let (secret, user, port, host) = (
-        fields.next()?,
-        fields.next()?,
-        fields.next()?,
-        fields.next()?,
-    );
-    str::from_utf8(port).ok()?.parse::<u16>().ok()?;
-    let comma = secret.iter().position(|&byte| byte == b',')?;
-    let is_complete = !user.is_empty() && !host.is_empty();
-    is_complete.then_some((user, &secret[comma + 1..]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn accounts_are_read_and_the_last_line_wins() {
-        let text =
-            b"# hosts\n\nmirror.example : 24441 : bob : aa,0011\n[::1] : 24441 : alice : ,0022\n\
-            127.0.0.1:24441:bob:bb,0033\r\n";
+    fn the_last_line_for_a_user_wins() {
+        let text = b"a : 1 : bob : aa,0011\nb : 1 : alice : ,0022\nc : 2 : bob : bb,0033\n";
         let accounts = Accounts::parse(text).unwrap();
         let key = |user: &[u8], key: &[u8]| AccountKey::new(user, key);
         assert_eq!(accounts.key(b"bob"), Some(&key(b"bob", b"0033")));
@@ -78,14 +55,8 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_account_is_named_by_its_number_only() {
-        for (text, line) in [
-            (&b"host : 1 : bob\n"[..], 1),
-            (b"# fine\nhost : 1 : bob : nocomma\n", 2),
-            (b"host : port : bob : a,b\n", 1),
-            (b"\n\nhost : 1 : : a,b\n", 3),
-        ] {
-            assert_eq!(Accounts::parse(text).unwrap_err(), line);
-        }
+    fn a_line_that_is_no_account_is_named_by_its_number() {
+        let text = b"# fine\nhost : 1 : bob : nocomma\n";
+        assert_eq!(Accounts::parse(text).unwrap_err(), 2);
     }
 }

@@ -20,9 +20,11 @@
 //! | `reply` | [`write_reply`] |
 //! | `limits` | sizes and times |
 //!
-//! A client's: `request_writer` ([`write_request`]) and `reply_reader` ([`Reply`]).
+//! A client's: `digest_text` ([`DigestText`]), `request_writer` ([`write_request`]), `reply_reader` ([`Reply`]), and the accounts
+//! file ([`client_accounts`] in `client_account`).
 //!
-//! Both have sections in one configuration file, whose syntax [`configparser`] reads.
+//! Both may share a home directory and the configuration file in it: [`home_directory`] says where, [`configparser`] reads
+//! the syntax.
 //!
 //! # Where the facts come from
 //!
@@ -35,8 +37,11 @@
 mod access;
 mod account;
 mod canonical;
+mod client_account;
 pub mod configparser;
 mod digest;
+mod digest_text;
+pub mod home_directory;
 mod limits;
 mod line_problem;
 mod message;
@@ -53,7 +58,9 @@ mod status;
 
 pub use access::AccessList;
 pub use account::{AccountKey, Accounts};
+pub use client_account::{ClientAccount, client_accounts};
 pub use digest::{Digest, InvalidDigest};
+pub use digest_text::{DigestText, OpDigest, UnusableText};
 pub use limits::{
     DEFAULT_PORT, MAX_CLOCK_SKEW_SECONDS, MAX_DATAGRAM_BYTES, MAX_DIGESTS, MAX_REPLY_BYTES,
 };

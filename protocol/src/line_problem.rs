@@ -1,4 +1,4 @@
-//! What is wrong with a line of the passwd or access file.
+//! What is wrong with a line of the passwd, access or accounts file.
 
 use std::fmt;
 
@@ -20,6 +20,9 @@ pub enum Problem {
     /// The account exists, and is open to everybody.
     #[error("the key is empty: anybody can sign as this user")]
     EmptyKey,
+    /// Not the four fields of a client's account, or one that cannot be meant. The line is skipped.
+    #[error("expected `host : port : user : salt,key`; skipped")]
+    NotAClientAccount,
     /// Not three fields, or the third is neither `allow` nor `deny`. The line is skipped.
     #[error("expected `operations : users : allow` or `operations : users : deny`; skipped")]
     NotARule,
@@ -40,7 +43,7 @@ impl fmt::Display for LineProblem {
 /// The lines of a passwd or access file that say something, each with its number, split into `N` trimmed fields;
 /// `None` for one with more or fewer.
 ///
-/// As Python reads text files, lines end with LF, CRLF or CR. `#` starts a comment in the first column only.
+/// `#` starts a comment in the first column only.
 pub(crate) fn field_lines<const N: usize>(
     text: &[u8],
 ) -> impl Iterator<Item = (usize, Option<[&[u8]; N]>)> {
@@ -50,7 +53,8 @@ pub(crate) fn field_lines<const N: usize>(
         .map(|(line, number)| (number, fields(line)))
 }
 
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The lines of a text file as Python reads it: they end with LF, CRLF or CR.
+pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let length = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));

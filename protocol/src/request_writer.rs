@@ -2,6 +2,7 @@
 
 use crate::account::AccountKey;
 use crate::digest::Digest;
+use crate::digest_text::OpDigest;
 use crate::operation::Operation;
 use crate::signature::sign;
 
@@ -10,12 +11,12 @@ const OP_SPEC: &[u8] = b"20,3,60,3";
 
 /// What a client asks, and as whom.
 #[derive(Clone, Copy, Debug)]
-pub struct NewRequest<'a> {
+pub struct NewRequest<'a, D = Digest> {
     /// What to do.
     pub operation: Operation,
     /// With what: at most one for `check` and `info`, usually 10 and at most [`crate::MAX_DIGESTS`] for `report`
     /// and `whitelist`.
-    pub digests: &'a [Digest],
+    pub digests: &'a [D],
     /// Tells replies apart. Ids below 1024 are reserved for errors.
     pub thread: u16,
     /// The account's name, or [`crate::ANONYMOUS_USER`].
@@ -28,11 +29,11 @@ pub struct NewRequest<'a> {
 
 /// Replaces what is in `datagram` by the signed request. Its room is kept, so that writing into the same vector
 /// again does not allocate.
-pub fn write_request(datagram: &mut Vec<u8>, request: &NewRequest<'_>) {
+pub fn write_request<D: OpDigest>(datagram: &mut Vec<u8>, request: &NewRequest<'_, D>) {
     datagram.clear();
     put(datagram, b"Op", request.operation.name().as_bytes());
     for digest in request.digests {
-        put(datagram, b"Op-Digest", &digest.to_hex());
+        put(datagram, b"Op-Digest", digest.text().as_ref());
     }
     if matches!(request.operation, Operation::Report | Operation::Whitelist) {
         put(datagram, b"Op-Spec", OP_SPEC);

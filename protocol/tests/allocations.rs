@@ -85,7 +85,7 @@ fn writing_requests_into_the_same_vector_does_not_allocate() {
     let mut datagram = signed_report();
     let request = NewRequest {
         operation: Operation::Check,
-        digests: &[],
+        digests: &[] as &[pyzor_protocol::Digest],
         thread: 2000,
         user: pyzor_protocol::ANONYMOUS_USER,
         key: &key,

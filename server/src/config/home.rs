@@ -7,25 +7,17 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf, absolute};
 
 use nix::unistd::User;
+use pyzor_protocol::home_directory::{self, HOME_MODE};
 
 use crate::error::Error;
-
-/// The home directory of a server whose user has none.
-const SYSTEM_HOME: &str = "/etc/pyzor";
-
-/// Permissions of a home directory that we create.
-const HOME_MODE: u32 = 0o700;
 
 /// The directory that `--homedir` names, else `$HOME/.pyzor`, else the system's; absolute.
 ///
 /// # Errors
 /// When the working directory, which a relative name needs, is gone.
 pub(super) fn locate(homedir: Option<&str>) -> Result<PathBuf, Error> {
-    let home = match (homedir, user_home()) {
-        (Some(named), _) => expand_user(named),
-        (None, Some(user_home)) => PathBuf::from(user_home).join(".pyzor"),
-        (None, None) => PathBuf::from(SYSTEM_HOME),
-    };
+    let user_home = user_home().map(PathBuf::from);
+    let home = home_directory::locate(homedir, user_home.as_deref(), directory_of);
     absolute(&home).map_err(Error::file("resolve", &home))
 }
 
@@ -44,19 +36,14 @@ pub(super) fn create(home: &Path) -> Result<(), Error> {
 
 /// Replaces a leading `~` or `~user` by that user's directory. An unknown user's name stays as it is.
 pub(super) fn expand_user(name: &str) -> PathBuf {
-    let Some(rest) = name.strip_prefix('~') else {
-        return PathBuf::from(name);
-    };
-    let (user, rest) = rest.split_once('/').unwrap_or((rest, ""));
-    let directory = if user.is_empty() {
-        user_home().map(PathBuf::from).or_else(own_directory)
-    } else {
-        User::from_name(user).ok().flatten().map(|user| user.dir)
-    };
-    match directory {
-        Some(directory) if rest.is_empty() => directory,
-        Some(directory) => directory.join(rest),
-        None => PathBuf::from(name),
+    home_directory::expand_user(name, directory_of)
+}
+
+/// What the system knows: the directory of this user, or our own.
+fn directory_of(user: Option<&str>) -> Option<PathBuf> {
+    match user {
+        None => user_home().map(PathBuf::from).or_else(own_directory),
+        Some(user) => User::from_name(user).ok().flatten().map(|user| user.dir),
     }
 }
 

@@ -25,6 +25,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf, absolute};
 use std::string::FromUtf8Error;
 
+use pyzor_protocol::home_directory::CONFIG_FILE;
 use pyzor_storage::CleanupAge;
 use pyzor_storage::redb_engine::Durability;
 
@@ -111,9 +112,6 @@ enum Engine {
     Mysql,
     Redis,
 }
-
-/// The configuration file in the home directory.
-const CONFIG_FILE: &str = "config";
 
 /// Bytes of a configuration file that we read at most.
 const MAX_CONFIG_BYTES: u64 = 256 * 1024;

@@ -1,0 +1,189 @@
+//! What each command does.
+//!
+//! | file | commands |
+//! | --- | --- |
+//! | `ask` | `check`, `info`, `report`, `whitelist`, `ping`, `pong` |
+//! | `change_whitelist` | `local_whitelist`, `local_unwhitelist` |
+//! | `genkey` | `genkey` |
+//!
+//! `digest` and `predigest` are here. What a command prints goes through the [`Printer`]; whether it succeeded is the exit
+//! status.
+
+mod ask;
+mod change_whitelist;
+mod genkey;
+
+use std::io;
+
+use pyzor_protocol::{DigestText, Operation};
+use serde::Serialize;
+
+pub use ask::check;
+
+use crate::config::Config;
+use crate::digester;
+use crate::error::Error;
+use crate::input::{self, Style};
+use crate::log::Log;
+use crate::output::json_line;
+use crate::printer::Printer;
+use crate::session::Session;
+
+/// Something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    Ask(Operation),
+    Digest,
+    Predigest,
+    Genkey,
+    LocalWhitelist,
+    LocalUnwhitelist,
+}
+
+impl Command {
+    fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "digest" => Self::Digest,
+            "predigest" => Self::Predigest,
+            "genkey" => Self::Genkey,
+            "local_whitelist" => Self::LocalWhitelist,
+            "local_unwhitelist" => Self::LocalUnwhitelist,
+            name => Self::Ask(Operation::from_name(name.as_bytes())?),
+        })
+    }
+}
+
+/// Runs the commands of these names in their order until one does not succeed; whether all did. An unknown name is logged
+/// and passed over, as the reference does.
+///
+/// # Errors
+/// When a command cannot be run.
+pub fn run(names: &[String], config: &Config, log: &Log) -> Result<bool, Error> {
+    let mut runner = Runner {
+        config,
+        log,
+        session: None,
+        printer: Printer::new(),
+    };
+    for name in names {
+        let Some(command) = Command::from_name(name) else {
+            log.critical(&format!("Unknown command: {name}; see pyzor --help"));
+            continue;
+        };
+        let is_success = runner.run(command)?;
+        runner.printer.flush()?;
+        if !is_success {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What commands share.
+struct Runner<'a> {
+    config: &'a Config,
+    log: &'a Log,
+    /// Opened by the first command that asks servers.
+    session: Option<Session<'a>>,
+    printer: Printer,
+}
+
+impl Runner<'_> {
+    fn run(&mut self, command: Command) -> Result<bool, Error> {
+        match command {
+            Command::Ask(operation) => {
+                let session = match self.session.take() {
+                    Some(session) => session,
+                    None => Session::open(self.config, self.log)?,
+                };
+                let is_success = self.ask(operation, &session);
+                self.session = Some(session);
+                is_success
+            }
+            Command::Digest => self.digest(),
+            Command::Predigest => self.predigest(),
+            Command::Genkey => self.genkey(),
+            Command::LocalWhitelist => self.change_whitelist(true),
+            Command::LocalUnwhitelist => self.change_whitelist(false),
+        }
+    }
+
+    fn digest(&mut self) -> Result<bool, Error> {
+        #[derive(Serialize)]
+        struct Json<'a> {
+            digest: std::borrow::Cow<'a, str>,
+        }
+        let is_json = self.config.json;
+        self.for_each_digest(|runner, digest| {
+            let digest = String::from_utf8_lossy(digest.as_bytes());
+            let line = if is_json {
+                json_line(&Json { digest })
+            } else {
+                format!("{digest}\n")
+            };
+            runner.printer.print(line.as_bytes())
+        })
+    }
+
+    /// Prints what the digest of one message is made of, whatever the style.
+    fn predigest(&mut self) -> Result<bool, Error> {
+        #[derive(Serialize)]
+        struct Json<'a> {
+            lines: Vec<std::borrow::Cow<'a, str>>,
+        }
+        let message = input::message(io::stdin().lock())?;
+        let lines = digester::predigest(&message);
+        if self.config.json {
+            let lines = lines.iter().map(|line| String::from_utf8_lossy(line));
+            let json = json_line(&Json {
+                lines: lines.collect(),
+            });
+            self.printer.print(json.as_bytes())?;
+            return Ok(true);
+        }
+        for line in lines {
+            self.printer.print(&line)?;
+            self.printer.print(b"\n")?;
+        }
+        Ok(true)
+    }
+
+    /// Does something with each digest of standard input; whether all could be used.
+    fn for_each_digest(
+        &mut self,
+        mut act: impl FnMut(&mut Self, &DigestText) -> Result<(), Error>,
+    ) -> Result<bool, Error> {
+        let mut is_success = true;
+        let shows_progress = self.config.style != Style::Msg;
+        for digest in input::digests(self.config.style, Box::new(io::stdin().lock())) {
+            match digest? {
+                Ok(digest) => act(self, &digest)?,
+                Err(unusable) => {
+                    self.printer.hide_progress();
+                    self.log.critical(&unusable.to_string());
+                    is_success = false;
+                }
+            }
+            if shows_progress {
+                self.printer.advance();
+            }
+        }
+        Ok(is_success)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_name() {
+        for operation in Operation::ALL {
+            let command = Command::from_name(operation.name());
+            assert_eq!(command, Some(Command::Ask(operation)));
+        }
+        assert_eq!(Command::from_name("genkey"), Some(Command::Genkey));
+        assert_eq!(Command::from_name("CHECK"), None);
+        assert_eq!(Command::from_name(""), None);
+    }
+}

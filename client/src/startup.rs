@@ -1,0 +1,84 @@
+//! From the command line to the exit status: what ends the program says so in one line.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use nix::sys::stat::{Mode, umask};
+
+use crate::commands;
+use crate::config::Config;
+use crate::error::Error;
+use crate::flags::Flags;
+use crate::generate;
+use crate::log::Log;
+
+/// The exit status when the command line cannot be used, as the reference's.
+const UNUSABLE: u8 = 2;
+
+/// Runs the program.
+pub fn run(typed: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let flags = match Flags::try_parse_from(typed) {
+        Ok(flags) => flags,
+        Err(error) => return not_parsed(&error),
+    };
+    match act(&flags) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            if !matches!(error, Error::OutputClosed) {
+                say(&error.to_string());
+            }
+            error.exit_status().into()
+        }
+    }
+}
+
+/// Whether every command succeeded.
+fn act(flags: &Flags) -> Result<bool, Error> {
+    let mut out = io::stdout().lock();
+    if let Some(document) = flags.generate {
+        generate::write(document, &mut out).map_err(Error::output)?;
+    } else if flags.commands.is_empty() {
+        let help = Flags::command().render_long_help();
+        write!(out, "{help}").map_err(Error::output)?;
+    } else {
+        drop(out);
+        return run_commands(flags);
+    }
+    Ok(true)
+}
+
+fn run_commands(flags: &Flags) -> Result<bool, Error> {
+    // Keys, logs and whitelists are nobody else's business.
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    let config = Config::load(flags)?;
+    if config.nice != 0 {
+        rustix::process::nice(config.nice).map_err(Error::system("set the nice level"))?;
+    }
+    let log = Log::open(config.log_file.as_deref(), config.debug)?;
+    for warning in &config.warnings {
+        log.warning(warning);
+    }
+    commands::run(&flags.commands, &config, &log)
+}
+
+/// Help and version are no errors, and an error is one line.
+fn not_parsed(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Nobody misses what nobody reads.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let first = text.lines().next().unwrap_or_default();
+    let reason = first.strip_prefix("error: ").unwrap_or(first);
+    say(&format!("{reason}; see pyzor --help"));
+    UNUSABLE.into()
+}
+
+fn say(message: &str) {
+    // A closed standard error is no reason to panic.
+    let _ = writeln!(io::stderr(), "pyzor: {message}");
+}
