@@ -1,7 +1,7 @@
 //! The lines of a text, each without what differs from one copy of a mail to the next: long words, which may be random
 //! identifiers, addresses, and white space.
 
-use super::text;
+use super::text::{self, ByteSet};
 
 /// Words of this many characters or more are dropped.
 const LONG_WORD_CHARS: usize = 10;
@@ -11,10 +11,13 @@ const MIN_LINE_CHARS: usize = 8;
 
 /// Appends the lines of a text that are long enough, normalised, as UTF-8.
 pub(super) fn append_lines(text: &[u8], lines: &mut Vec<Vec<u8>>) {
+    // Most lines of most mails are too short or dropped as a whole, so that what is left of one is kept apart only then.
+    let mut kept = Vec::new();
     for line in split_lines(text) {
-        let line = normalize(line);
-        if text::count(&line) >= MIN_LINE_CHARS {
-            lines.push(text::into_utf8(line));
+        kept.clear();
+        normalize(line, &mut kept);
+        if text::has_chars(&kept, MIN_LINE_CHARS) {
+            lines.push(text::into_utf8(kept.clone()));
         }
     }
 }
@@ -34,48 +37,49 @@ fn split_lines(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Where the first line ends, and the length of the boundary there.
 fn first_boundary(text: &[u8]) -> (usize, usize) {
-    for at in 0..text.len() {
+    let mut at = 0;
+    while let Some(offset) = MAY_BEGIN_BOUNDARY.position(&text[at..]) {
+        at += offset;
         let boundary = match text[at..] {
             [b'\n'..=b'\r' | 0x1C..=0x1E, ..] => 1,
             [0xC2, 0x85, ..] => 2,
             [0xE2, 0x80, 0xA8 | 0xA9, ..] => 3,
-            _ => continue,
+            _ => {
+                at += 1;
+                continue;
+            }
         };
         return (at, boundary);
     }
     (text.len(), 0)
 }
 
-/// What is left of a line.
-fn normalize(line: &[u8]) -> Vec<u8> {
+static MAY_BEGIN_BOUNDARY: ByteSet = ByteSet::of(
+    [[b'\n', b'\r'], [0x1C, 0x1E], [0xC2, 0xC2], [0xE2, 0xE2]],
+    2,
+);
+
+/// Appends what is left of a line.
+fn normalize(line: &[u8], kept: &mut Vec<u8>) {
     // NULs go first: they do not part words, and what they stand in is short without them.
     let without_nul: Vec<u8>;
-    let line = if line.contains(&0) {
+    let line = if memchr::memchr(0, line).is_some() {
         without_nul = line.iter().copied().filter(|byte| *byte != 0).collect();
         &without_nul
     } else {
         line
     };
-    let mut kept = Vec::with_capacity(line.len());
     let mut at = text::skip_white_space(line, 0);
     while at < line.len() {
-        let end = end_of_word(line, at);
+        let end = text::end_of_word(line, at);
         kept.extend_from_slice(kept_of_word(&line[at..end]));
         at = text::skip_white_space(line, end);
     }
-    kept
-}
-
-fn end_of_word(line: &[u8], mut at: usize) -> usize {
-    while at < line.len() && text::white_space(line, at) == 0 {
-        at = text::end_of_char(line, at);
-    }
-    at
 }
 
 /// What is left of a word: nothing of a long one or a mail address, and of a URL what stands before it.
 fn kept_of_word(word: &[u8]) -> &[u8] {
-    if text::count(word) >= LONG_WORD_CHARS || is_mail_address(word) {
+    if text::has_chars(word, LONG_WORD_CHARS) || is_mail_address(word) {
         return &[];
     }
     &word[..start_of_url(word).unwrap_or(word.len())]
@@ -115,7 +119,9 @@ mod tests {
     use super::*;
 
     fn left(line: &str) -> String {
-        String::from_utf8(normalize(line.as_bytes())).unwrap()
+        let mut kept = Vec::new();
+        normalize(line.as_bytes(), &mut kept);
+        String::from_utf8(kept).unwrap()
     }
 
     #[test]

@@ -32,8 +32,16 @@ pub(super) fn end_of_char(text: &[u8], at: usize) -> usize {
 }
 
 /// The number of characters.
-pub(super) fn count(text: &[u8]) -> usize {
+fn count(text: &[u8]) -> usize {
     text.iter().filter(|byte| **byte & 0xC0 != 0x80).count()
+}
+
+/// Bytes of the longest character.
+const MAX_CHAR_BYTES: usize = 4;
+
+/// Whether there are so many characters or more. Only texts of about that length have to be counted.
+pub(super) fn has_chars(text: &[u8], chars: usize) -> bool {
+    text.len() >= chars && (text.len() >= chars * MAX_CHAR_BYTES || count(text) >= chars)
 }
 
 /// The length in bytes of the white space character at `at`; 0 if there is none.
@@ -50,6 +58,23 @@ pub(super) fn white_space(text: &[u8], at: usize) -> usize {
         _ => 0,
     }
 }
+
+/// Past the word that begins at `at`: to the next white space, or the end.
+pub(super) fn end_of_word(text: &[u8], mut at: usize) -> usize {
+    while let Some(offset) = MAY_BEGIN_WHITE_SPACE.position(&text[at..]) {
+        at += offset;
+        if white_space(text, at) > 0 {
+            return at;
+        }
+        at = end_of_char(text, at);
+    }
+    text.len()
+}
+
+static MAY_BEGIN_WHITE_SPACE: ByteSet = ByteSet::of(
+    [[b'\t', b'\r'], [0x1C, b' '], [0xC2, 0xC2], [0xE1, 0xE3]],
+    2,
+);
 
 /// Past the white space that begins at `at`.
 pub(super) fn skip_white_space(text: &[u8], mut at: usize) -> usize {
@@ -81,6 +106,61 @@ pub(super) fn trim_end(mut text: &[u8]) -> &[u8] {
 /// Whether a character is white space, as [`white_space`] says.
 pub(super) fn is_white_space(char: char) -> bool {
     char.is_whitespace() || matches!(char, '\u{1C}'..='\u{1F}')
+}
+
+/// Bytes to look for, below and above a gap in which most of a text's bytes are.
+#[derive(Debug)]
+pub(super) struct ByteSet {
+    is_in: [bool; 256],
+    /// The first byte of the gap, and how many there are in it.
+    gap: u8,
+    gap_bytes: u8,
+}
+
+/// So many bytes are compared with the gap at once, which the compiler makes a few instructions of.
+const CHUNK_BYTES: usize = 32;
+
+impl ByteSet {
+    /// The bytes of these ranges, in order; the gap is after so many of them.
+    pub(super) const fn of<const RANGES: usize>(
+        ranges: [[u8; 2]; RANGES],
+        before_gap: usize,
+    ) -> Self {
+        let mut is_in = [false; 256];
+        let mut number = 0;
+        while number < RANGES {
+            let [first, last] = ranges[number];
+            let mut byte = first as usize;
+            while byte <= last as usize {
+                is_in[byte] = true;
+                byte += 1;
+            }
+            number += 1;
+        }
+        let gap = ranges[before_gap - 1][1] + 1;
+        Self {
+            is_in,
+            gap,
+            gap_bytes: ranges[before_gap][0] - gap,
+        }
+    }
+
+    /// Where the first of them is.
+    pub(super) fn position(&self, text: &[u8]) -> Option<usize> {
+        let (chunks, _) = text.as_chunks::<CHUNK_BYTES>();
+        let skipped = chunks.iter().take_while(|chunk| self.has_none_in(chunk));
+        let start = CHUNK_BYTES * skipped.count();
+        let found = text[start..]
+            .iter()
+            .position(|byte| self.is_in[usize::from(*byte)]);
+        found.map(|offset| start + offset)
+    }
+
+    /// Whether all bytes are in the gap.
+    fn has_none_in(&self, chunk: &[u8; CHUNK_BYTES]) -> bool {
+        let is_in_gap = |byte: &u8| byte.wrapping_sub(self.gap) < self.gap_bytes;
+        chunk.iter().fold(true, |all, byte| all & is_in_gap(byte))
+    }
 }
 
 /// The text as UTF-8: without surrogates.
@@ -134,6 +214,34 @@ mod tests {
         }
         assert_eq!(count(&text), 5);
         assert_eq!(into_utf8(text), "a\u{D7FF}\u{E000}".as_bytes());
+    }
+
+    #[test]
+    fn characters_are_counted_where_bytes_do_not_tell() {
+        for (text, chars) in [("", 0), ("abc", 3), ("äöü", 3), ("\u{10FFFF}\u{10FFFF}", 2)] {
+            for asked in 0..5 {
+                assert_eq!(
+                    has_chars(text.as_bytes(), asked),
+                    chars >= asked,
+                    "{text} {asked}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_are_found_wherever_they_stand() {
+        let set = ByteSet::of([[b'\n', b'\n'], [0xC2, 0xC3]], 1);
+        for length in [0, 1, CHUNK_BYTES, 3 * CHUNK_BYTES + 1] {
+            assert_eq!(set.position(&vec![b'x'; length]), None);
+            for (at, byte) in (0..length).flat_map(|at| [b'\n', 0xC2, 0xC3].map(|byte| (at, byte)))
+            {
+                let mut text = vec![b'x'; length];
+                text[at] = byte;
+                assert_eq!(set.position(&text), Some(at));
+            }
+            assert_eq!(set.position(&vec![0xC4; length]), None);
+        }
     }
 
     #[test]
