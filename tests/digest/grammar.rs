@@ -10,6 +10,12 @@ use super::vocabulary::{
 /// Entities nest no deeper than this.
 const MAX_DEPTH: usize = 4;
 
+/// A message of those that a seed stands for.
+pub(crate) fn message_of_run(seed: u64, number: u64) -> Vec<u8> {
+    // Seeds of messages are far apart from those of the next run.
+    message(seed.wrapping_mul(0x1_0000_0001).wrapping_add(number))
+}
+
 /// The message of a seed.
 pub(crate) fn message(seed: u64) -> Vec<u8> {
     let mut generator = Generator {

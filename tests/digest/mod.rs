@@ -103,9 +103,8 @@ fn files_of(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 /// The messages of a seed.
 fn generated_messages(seed: u64) -> impl Iterator<Item = (String, Vec<u8>)> {
     (0..MESSAGES).map(move |number| {
-        // Seeds of messages are far apart from those of the next run.
-        let message = grammar::message(seed.wrapping_mul(0x1_0000_0001).wrapping_add(number));
-        (format!("seed {seed}, message {number}"), message)
+        let name = format!("seed {seed}, message {number}");
+        (name, grammar::message_of_run(seed, number))
     })
 }
 

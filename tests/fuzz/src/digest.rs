@@ -142,7 +142,12 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     const GENERATED: u64 = 500;
     const MAX_REAL_BYTES: u64 = 8_192;
     let mut seeds: Vec<_> = (0..GENERATED)
-        .map(|seed| (format!("generated-{seed}"), grammar::message(seed)))
+        .map(|number| {
+            (
+                format!("generated-{number}"),
+                grammar::message_of_run(1, number),
+            )
+        })
         .collect();
     let cases = include_str!("../../../client/src/digester/awkward_cases.txt").lines();
     seeds.extend(cases.enumerate().map(|(number, case)| {
