@@ -19,6 +19,9 @@ mod conformance;
 // The reference's Python client, command and library: reports, batches, named and refused users, wrong clocks.
 mod reference_client;
 
+// Our client's command against the reference's, on the same input and servers: output and exit status.
+mod pyzor_commands;
+
 // Debian's SpamAssassin: its Perl client, and its plugin by that client and by the reference's command.
 mod spamassassin;
 

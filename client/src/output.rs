@@ -127,7 +127,7 @@ fn details(operation: Operation, response: &Response) -> String {
     }
 }
 
-/// What an answer to `info` has, as far as it has it. A refusal may have some of it, too.
+/// What an answer to `info` has, as far as it has it; nothing of a refusal.
 fn info_lines(response: &Response) -> impl Iterator<Item = (&'static str, String)> {
     let number = |value: Option<i64>| value.map(|value| value.to_string());
     let time = |value: Option<i64>| value.map(time_in_words);
@@ -140,6 +140,7 @@ fn info_lines(response: &Response) -> impl Iterator<Item = (&'static str, String
         ("WL-Updated", time(response.wl_updated)),
     ]
     .into_iter()
+    .filter(|_| response.code == OK)
     .filter_map(|(name, value)| Some((name, value?)))
 }
 
