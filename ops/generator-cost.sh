@@ -30,11 +30,18 @@ cargo build --quiet --release -p loadgen
 load_before=$(cut -d ' ' -f 1-3 /proc/loadavg)
 readonly loadgen=${CARGO_TARGET_DIR:-target}/release/loadgen
 folder=$(mktemp -d)
-trap 'kill "$echo_pid" 2>/dev/null || true; rm -rf "$folder"' EXIT
+echo_pid=''
+trap 'if [[ -n $echo_pid ]]; then kill "$echo_pid" 2>/dev/null || true; fi; rm -rf "$folder"' EXIT
 
 "$loadgen" echo --core $echo_core >"$folder/echo" &
 echo_pid=$!
-until grep -q listening "$folder/echo"; do sleep 0.1; done
+until grep -q listening "$folder/echo"; do
+    if ! kill -0 "$echo_pid" 2>/dev/null; then
+        echo 'generator-cost.sh: the echo does not start' >&2
+        exit 1
+    fi
+    sleep 0.1
+done
 target=$(sed -n 's/^listening on //p' "$folder/echo")
 load=(--target "$target" --core $client_core --sockets $sockets --in-flight $in_flight --warmup 0.5 --duration "$seconds")
 

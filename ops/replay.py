@@ -37,7 +37,7 @@ class Server:
         (home / "pyzord.access").write_text("all : anonymous : allow\n")
         log = open(home / "output", "wb")
         self.process = subprocess.Popen(
-            [bin / "pyzord", "--homedir", home, "--address", "127.0.0.1", "--port", "0", "--threads", "1"]
+            [bin / "pyzord", "--homedir", home, "--address", "127.0.0.1", "--port", "0", "--workers", "1"]
             + ["--log-file", home / "log", "--record", self.recording, "--record-anonymize", "no"],
             stdout=log, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, {int(SERVER_CORE)}))
         self.log = home / "log"

@@ -62,25 +62,39 @@ fn open(directory: &Path) -> Result<RedbEngine, StoreError> {
     RedbEngine::open(directory, small_options(), Arc::new(SystemClock))
 }
 
+/// What a store of files says when a number in `file` is another.
+fn refusal_with(file: &str, key: &str, number: u128) -> String {
+    const META: TableDefinition<'_, &str, u128> = TableDefinition::new("meta");
+    let directory = TempDir::new().unwrap();
+    open(directory.path()).unwrap().close();
+    let database = Database::open(directory.path().join(file)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let mut meta = transaction.open_table(META).unwrap();
+    meta.insert(key, number).unwrap();
+    drop(meta);
+    transaction.commit().unwrap();
+    drop(database);
+    open(directory.path()).err().unwrap().to_string()
+}
+
 #[test]
 fn a_newer_format_is_refused() {
-    const META: TableDefinition<'_, &str, u128> = TableDefinition::new("meta");
     for file in ["journal.redb", "shard-000.redb"] {
-        let directory = TempDir::new().unwrap();
-        open(directory.path()).unwrap().close();
-        let database = Database::open(directory.path().join(file)).unwrap();
-        let transaction = database.begin_write().unwrap();
-        transaction
-            .open_table(META)
-            .unwrap()
-            .insert("format", 2)
-            .unwrap();
-        transaction.commit().unwrap();
-        drop(database);
-        let message = open(directory.path()).err().unwrap().to_string();
+        let message = refusal_with(file, "format", 2);
         assert!(
             message.contains(file) && message.contains("newer version"),
             "{message}"
+        );
+    }
+}
+
+#[test]
+fn an_impossible_number_of_shards_is_refused() {
+    for number in [0, 3, 512, u128::MAX] {
+        let message = refusal_with("journal.redb", "shards", number);
+        assert!(
+            message.contains("journal.redb") && message.contains("number of shards"),
+            "{number}: {message}"
         );
     }
 }

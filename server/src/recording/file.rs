@@ -48,7 +48,8 @@ impl RecordingFile {
     pub(super) fn begin(path: &Path, max_bytes: u64) -> Result<Self, Error> {
         let is_regular = !is_special(path);
         let opened = if is_regular {
-            move_aside(path)?;
+            // A link stays where it is, and what it leads to moves on its own disk.
+            move_aside(fs::canonicalize(path).as_deref().unwrap_or(path))?;
             let mut options = File::options();
             options.write(true).create(true).truncate(true).open(path)
         } else {
@@ -237,6 +238,22 @@ mod tests {
             assert!(ends_with(&numbered(&path, number), datagram), "{number}");
         }
         assert!(!numbered(&path, MAX_FILES).exists());
+    }
+
+    #[test]
+    fn a_link_stays_and_what_it_leads_to_moves() {
+        let [links, disk] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let link = links.path().join("record");
+        let path = disk.path().join("traffic");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for datagram in [b"one", b"two", b"thr"] {
+            record(&link, datagram);
+        }
+        for (number, datagram) in [b"thr", b"two", b"one"].into_iter().enumerate() {
+            assert!(ends_with(&numbered(&path, number), datagram), "{number}");
+        }
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(links.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -117,12 +117,16 @@ impl Writer {
         self.is_on.store(false, Ordering::Release);
         let written = self.write_queued(Horizon::ALL);
         let written = written.and_then(|()| self.session.as_mut().map_or(Ok(()), Session::write));
-        if let Err(error) = written {
-            return self.pause(&error);
-        }
-        if let Some(session) = self.session.take() {
-            let file = self.config.file.display();
-            tracing::info!("recording to {file} stopped: {session}");
+        let numbers = match &written {
+            Ok(()) => self.session.take().map(|session| format!(": {session}")),
+            Err(_) => self.lose_session(),
+        };
+        let (file, numbers) = (self.config.file.display(), numbers.unwrap_or_default());
+        match written {
+            Ok(()) => tracing::info!("recording to {file} stopped{numbers}"),
+            Err(error) => {
+                tracing::error!("recording to {file} stopped without its end{numbers}: {error}");
+            }
         }
     }
 
@@ -144,18 +148,22 @@ impl Writer {
 
     /// Ends the session after a failure, until somebody has done something about it.
     fn pause(&mut self, error: &Error) {
-        self.is_on.store(false, Ordering::Release);
         self.orders.is_wanted.store(false, Ordering::Release);
         self.is_paused = true;
+        let numbers = self.lose_session().unwrap_or_default();
+        tracing::error!(
+            "recording is paused{numbers}: {error}; put that right and send USR2 or HUP to go on"
+        );
+    }
+
+    /// Ends the session without what is queued; its numbers, with a colon before.
+    fn lose_session(&mut self) -> Option<String> {
+        self.is_on.store(false, Ordering::Release);
         let missed = self.queues.clear(&mut self.datagram);
         let counters = self.metrics.recorder();
         counters.add(Counter::RecordMissed, missed);
         counters.add(Counter::RecordErrors, 1);
-        let numbers = self.session.take().map(|session| format!(": {session}"));
-        let numbers = numbers.unwrap_or_default();
-        tracing::error!(
-            "recording is paused{numbers}: {error}; put that right and send USR2 or HUP to go on"
-        );
+        self.session.take().map(|session| format!(": {session}"))
     }
 
     fn write_settled(&mut self) {

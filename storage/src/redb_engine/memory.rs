@@ -73,10 +73,7 @@ impl Memory {
         if !self.seen.contains(digest) {
             return Hot::Known(Record::EMPTY);
         }
-        match self.hot.get(digest) {
-            Hot::Absent => Hot::BaseNeeded,
-            known => known,
-        }
+        self.hot.get(digest)
     }
 
     /// Takes a durable batch in.

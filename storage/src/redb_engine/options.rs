@@ -42,6 +42,11 @@ pub const MAX_READER_THREADS: usize = 64;
 /// Least memory for the hot set, in bytes.
 pub const MIN_HOT_SET_BYTES: usize = 1 << 20;
 
+/// Whether digests can be spread over so many files.
+pub(super) fn is_number_of_shards(shards: usize) -> bool {
+    shards.is_power_of_two() && shards <= MAX_SHARDS
+}
+
 impl Default for RedbOptions {
     fn default() -> Self {
         Self {
@@ -57,7 +62,7 @@ impl Default for RedbOptions {
 
 impl RedbOptions {
     pub(crate) fn check(&self) -> Result<(), StoreError> {
-        if !self.shards.is_power_of_two() || self.shards > MAX_SHARDS {
+        if !is_number_of_shards(self.shards) {
             return Err(StoreError::Option {
                 option: "shards",
                 found: self.shards,

@@ -28,6 +28,7 @@
 use pyzor_protocol::Digest;
 use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
 
+use super::options::is_number_of_shards;
 use crate::error::StoreError;
 use crate::record::Record;
 
@@ -160,10 +161,11 @@ pub(super) fn read_identity(
             detail: "it belongs under another name",
         });
     }
-    let shards = required(database, &file, SHARDS_KEY)?;
+    let shards = usize::try_from(required(database, &file, SHARDS_KEY)?).ok();
+    let shards = shards.filter(|shards| is_number_of_shards(*shards));
     Ok(Some(Identity {
         store: required(database, &file, STORE_KEY)?,
-        shards: usize::try_from(shards).map_err(|_| damaged(&file, "number of shards"))?,
+        shards: shards.ok_or_else(|| damaged(&file, "number of shards"))?,
     }))
 }
 
