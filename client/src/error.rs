@@ -81,6 +81,44 @@ pub enum Error {
     /// The two passphrases that were typed are not the same.
     #[error("the passphrases differ: no key was made")]
     PassphrasesDiffer,
+    /// A scan socket cannot listen where it should.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A socket that systemd passed on cannot be used.
+    #[error("cannot listen on socket {number} of those passed on: {source}")]
+    PassedSocket {
+        /// Which, counted from 1.
+        number: usize,
+        /// What the system said, or what is wrong with it.
+        source: io::Error,
+    },
+    /// The limits of a scan socket contradict each other.
+    #[error(
+        "--max-memory is too small for --max-connections and --max-message: expected at least {needed_bytes} bytes"
+    )]
+    TooLittleMemory {
+        /// What they take together.
+        needed_bytes: usize,
+    },
+    /// The process may not open as many descriptors as the limits of a scan socket take.
+    #[error(
+        "{needed} descriptors may be needed and {allowed} are allowed: raise that limit (LimitNOFILE, ulimit -Hn), or lower \
+         --max-connections"
+    )]
+    TooFewDescriptors {
+        /// What the limits take together.
+        needed: u64,
+        /// The process's hard limit.
+        allowed: u64,
+    },
+    /// `serve` stands beside other commands.
+    #[error("serve goes with no other command")]
+    ServeWithOthers,
     /// A system call of the process as a whole failed.
     #[error("cannot {action}: {source}")]
     System {
@@ -124,7 +162,9 @@ impl Error {
             Self::Setting {
                 origin: Origin::Flag(_),
                 ..
-            } => 2,
+            }
+            | Self::TooLittleMemory { .. }
+            | Self::ServeWithOthers => 2,
             _ => 1,
         }
     }

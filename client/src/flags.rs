@@ -3,6 +3,7 @@
 use clap::Parser;
 
 use crate::generate::Document;
+use crate::scan_socket::ServeFlags;
 
 /// Asks Pyzor servers how often a message was reported as spam, and reports messages.
 ///
@@ -19,6 +20,7 @@ use crate::generate::Document;
 /// - genkey: ask for a passphrase and print a key for the accounts file
 /// - `local_whitelist`: let checks of it answer 0 without asking a server
 /// - `local_unwhitelist`: ask servers about it again
+/// - serve: stay, take messages from connections and answer each as check does; TERM stops it, HUP reads the files again
 ///
 /// Exit status: 0 when every server answered 200, and for check and pong at least one count is above the report threshold and no
 /// whitelist count above the other; else 1; 2 when the command line cannot be used.
@@ -118,6 +120,10 @@ pub struct Flags {
     /// Print the manual page or a shell's completions, and nothing else
     #[arg(long, value_name = "KIND")]
     pub generate: Option<Document>,
+
+    /// What only `serve` takes. Last, because its heading would be that of what follows.
+    #[command(flatten)]
+    pub serve: ServeFlags,
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 //! 2. [`exchange`] asks all servers of a [`session`] about it at once, within one time-out.
 //! 3. [`output`] writes what came back as the reference does, or as JSON.
 //!
-//! [`commands`] has each command's order of these steps.
+//! [`commands`] has each command's order of these steps. [`scan_socket`] takes messages from connections instead.
 //!
 //! # Which file does what
 //!
@@ -29,6 +29,7 @@
 //! | `exchange` | one question to several servers: sockets, time-out, retransmission |
 //! | `output` | an answer as a line; what the answers add up to |
 //! | `commands` | what each command does |
+//! | `scan_socket` | `serve`: the answers of `check` for whoever connects |
 //! | `passphrase` | asking for one without showing it |
 //! | `printer` | standard output, and how far a large input is |
 //! | `log`, `local_time` | the log file; times as people read them |
@@ -69,5 +70,6 @@ pub mod log;
 pub mod output;
 mod passphrase;
 mod printer;
+pub mod scan_socket;
 pub mod session;
 pub mod startup;

@@ -14,6 +14,8 @@ use crate::local_time::log_time;
 pub enum Level {
     /// Details for somebody who looks for a mistake.
     Debug,
+    /// What a process that stays did.
+    Info,
     /// Something is not as it should be.
     Warning,
     /// A server did not answer, or refused.
@@ -26,6 +28,7 @@ impl Level {
     const fn name(self) -> &'static str {
         match self {
             Self::Debug => "DEBUG",
+            Self::Info => "INFO",
             Self::Warning => "WARNING",
             Self::Error => "ERROR",
             Self::Critical => "CRITICAL",
@@ -37,7 +40,8 @@ impl Level {
 #[derive(Debug)]
 pub struct Log {
     file: Option<File>,
-    is_debugging: bool,
+    /// What matters less does not go to standard error.
+    least_for_stderr: Level,
 }
 
 impl Log {
@@ -46,21 +50,40 @@ impl Log {
     /// # Errors
     /// When the file cannot be opened.
     pub fn open(path: Option<&Path>, is_debugging: bool) -> Result<Self, Error> {
-        let open = |path: &Path| {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            file.map_err(Error::file("open", path))
+        let least_for_stderr = if is_debugging {
+            Level::Debug
+        } else {
+            Level::Critical
         };
         Ok(Self {
             file: path.map(open).transpose()?,
-            is_debugging,
+            least_for_stderr,
         })
+    }
+
+    /// The log of a process that stays: the same, but without a file everything worth knowing goes to standard error, which is
+    /// the journal under systemd.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open_for_service(path: Option<&Path>, is_debugging: bool) -> Result<Self, Error> {
+        let mut log = Self::open(path, is_debugging)?;
+        if log.file.is_none() {
+            log.least_for_stderr = log.least_for_stderr.min(Level::Info);
+        }
+        Ok(log)
     }
 
     /// Details, put together only if somebody wants them.
     pub fn debug(&self, message: impl FnOnce() -> String) {
-        if self.is_debugging {
+        if self.least_for_stderr == Level::Debug {
             self.line(Level::Debug, &message());
         }
+    }
+
+    /// What a process that stays did.
+    pub fn info(&self, message: &str) {
+        self.line(Level::Info, message);
     }
 
     /// Something is not as it should be.
@@ -79,7 +102,7 @@ impl Log {
     }
 
     fn line(&self, level: Level, message: &str) {
-        let is_for_stderr = self.is_debugging || level == Level::Critical;
+        let is_for_stderr = level >= self.least_for_stderr;
         if self.file.is_none() && !is_for_stderr {
             return;
         }
@@ -92,6 +115,11 @@ impl Log {
             let _ = io::stderr().write_all(line.as_bytes());
         }
     }
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.map_err(Error::file("open", path))
 }
 
 /// As in the reference's logs: `2026-11-21 10:00:00,123 (PID) LEVEL message`.

@@ -32,7 +32,7 @@ pub struct Tally {
 
 impl Tally {
     /// Adds an answer.
-    pub fn add(&mut self, operation: Operation, answer: &Answer<'_>, session: &Session<'_>) {
+    pub fn add(&mut self, operation: Operation, answer: &Answer<'_>, session: &Session) {
         let response = answer.outcome.as_ref().ok();
         self.has_failures |= response.is_none_or(|response| response.code != OK);
         if !has_counts(operation) {
@@ -63,7 +63,7 @@ pub fn answer(
     operation: Operation,
     digest: Option<&DigestText>,
     answer: &Answer<'_>,
-    session: &Session<'_>,
+    session: &Session,
 ) -> String {
     let name = &answer.server.name;
     if session.json {
@@ -86,7 +86,7 @@ pub fn answer(
 pub(crate) fn locally_whitelisted(
     name: &ServerName,
     digest: &DigestText,
-    session: &Session<'_>,
+    session: &Session,
 ) -> String {
     if session.json {
         return json_line(&JsonAnswer {

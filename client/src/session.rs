@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyzor_protocol::{ANONYMOUS_USER, AccountKey};
@@ -15,7 +16,7 @@ use crate::log::Log;
 
 /// Servers with their addresses and accounts, thresholds, the local whitelist and the log.
 #[derive(Debug)]
-pub struct Session<'l> {
+pub struct Session {
     /// Whom to ask, in the order of the file; at least one.
     pub servers: Vec<Server>,
     /// How long to wait for them.
@@ -29,7 +30,7 @@ pub struct Session<'l> {
     /// Whether answers are written as JSON.
     pub json: bool,
     /// Where failures go.
-    pub log: &'l Log,
+    pub log: Arc<Log>,
 }
 
 /// A server, and who asks it.
@@ -52,14 +53,14 @@ pub struct Patience {
     pub retry: bool,
 }
 
-impl<'l> Session<'l> {
+impl Session {
     /// Reads the files that `config` names, and looks up the servers' addresses, which may ask a name server.
     ///
     /// # Errors
     /// When a file cannot be used. A server without an address is none: it fails when it is asked.
-    pub fn open(config: &Config, log: &'l Log) -> Result<Self, Error> {
-        let names = home_files::servers(config.servers_file.as_deref(), log)?;
-        let accounts = home_files::accounts(config.accounts_file.as_deref(), log)?;
+    pub fn open(config: &Config, log: Arc<Log>) -> Result<Self, Error> {
+        let names = home_files::servers(config.servers_file.as_deref(), &log)?;
+        let accounts = home_files::accounts(config.accounts_file.as_deref(), &log)?;
         let local_whitelist = match config.local_whitelist.as_deref() {
             Some(path) => LocalWhitelist::read(path)?,
             None => LocalWhitelist::default(),
@@ -79,6 +80,38 @@ impl<'l> Session<'l> {
             json: config.json,
             log,
         })
+    }
+}
+
+/// A session that goes on for long.
+impl Session {
+    /// Whether a server is known by name, so that its address may change.
+    pub(crate) fn depends_on_names(&self) -> bool {
+        let mut hosts = self.servers.iter().map(|server| &server.name.host);
+        hosts.any(|host| host.parse::<IpAddr>().is_err())
+    }
+
+    /// Whether every server's address is known.
+    pub(crate) fn knows_all_addresses(&self) -> bool {
+        self.servers.iter().all(|server| server.address.is_ok())
+    }
+
+    /// The same with addresses looked up again. One that is known stays if nobody knows it any more.
+    pub(crate) fn with_fresh_addresses(&self) -> Self {
+        let servers = self.servers.iter().map(|server| Server {
+            name: server.name.clone(),
+            address: match (resolve(&server.name), &server.address) {
+                (Err(_), Ok(address)) => Ok(*address),
+                (resolved, _) => resolved,
+            },
+            account: server.account.clone(),
+        });
+        Self {
+            servers: servers.collect(),
+            local_whitelist: self.local_whitelist.clone(),
+            log: Arc::clone(&self.log),
+            ..*self
+        }
     }
 }
 
@@ -110,6 +143,58 @@ fn resolve(name: &ServerName) -> io::Result<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn session(host: &str, address: io::Result<SocketAddr>) -> Session {
+        let name = ServerName {
+            host: host.to_owned(),
+            port: 5,
+        };
+        let server = Server {
+            name,
+            address,
+            account: anonymous(),
+        };
+        Session {
+            servers: vec![server],
+            patience: Patience {
+                timeout: Duration::from_secs(1),
+                retry: true,
+            },
+            report_threshold: 0,
+            whitelist_threshold: 0,
+            local_whitelist: LocalWhitelist::default(),
+            json: false,
+            log: Arc::new(Log::open(None, false).unwrap()),
+        }
+    }
+
+    #[test]
+    fn fresh_addresses_replace_those_that_were_unknown_or_have_changed() {
+        let old: SocketAddr = "192.0.2.1:5".parse().unwrap();
+        for known in [Ok(old), Err(io::ErrorKind::NotFound.into())] {
+            let session = session("localhost", known).with_fresh_addresses();
+            assert!(session.knows_all_addresses());
+            let address = *session.servers[0].address.as_ref().unwrap();
+            assert_eq!(address, "127.0.0.1:5".parse().unwrap());
+        }
+    }
+
+    #[test]
+    fn an_address_is_kept_while_the_name_is_unknown() {
+        let old: SocketAddr = "192.0.2.1:5".parse().unwrap();
+        let session = session("no.such.host.invalid", Ok(old)).with_fresh_addresses();
+        assert_eq!(*session.servers[0].address.as_ref().unwrap(), old);
+        assert!(session.depends_on_names());
+    }
+
+    #[test]
+    fn addresses_depend_on_no_name() {
+        for host in ["127.0.0.1", "::1"] {
+            let session = session(host, Err(io::ErrorKind::NotFound.into()));
+            assert!(!session.depends_on_names());
+            assert!(!session.knows_all_addresses());
+        }
+    }
 
     #[test]
     fn names_and_both_kinds_of_addresses_are_resolved() {

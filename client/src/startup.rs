@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
 use nix::sys::stat::{Mode, umask};
@@ -13,9 +14,13 @@ use crate::error::Error;
 use crate::flags::Flags;
 use crate::generate;
 use crate::log::Log;
+use crate::scan_socket;
 
 /// The exit status when the command line cannot be used, as the reference's.
 const UNUSABLE: u8 = 2;
+
+/// The command that is no question about a message.
+const SERVE: &str = "serve";
 
 /// Runs the program.
 pub fn run(typed: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -53,15 +58,28 @@ fn act(flags: &Flags) -> Result<bool, Error> {
 fn run_commands(flags: &Flags) -> Result<bool, Error> {
     // Keys, logs and whitelists are nobody else's business.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    if flags.commands.iter().any(|name| name == SERVE) {
+        return serve(flags);
+    }
     let config = Config::load(flags)?;
     if config.nice != 0 {
         rustix::process::nice(config.nice).map_err(Error::system("set the nice level"))?;
     }
     let log = Log::open(config.log_file.as_deref(), config.debug)?;
+    let log = Arc::new(log);
     for warning in &config.warnings {
         log.warning(warning);
     }
     commands::run(&flags.commands, &config, &log)
+}
+
+/// A command that goes on until a signal ends it.
+fn serve(flags: &Flags) -> Result<bool, Error> {
+    if flags.commands.len() > 1 {
+        return Err(Error::ServeWithOthers);
+    }
+    scan_socket::serve(flags)?;
+    Ok(true)
 }
 
 /// Help and version are no errors, and an error is one line.

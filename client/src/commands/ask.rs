@@ -3,9 +3,8 @@
 use pyzor_protocol::{DigestText, Operation};
 
 use super::Runner;
-use crate::digester::digest_of;
 use crate::error::Error;
-use crate::exchange::{self, Question};
+use crate::exchange::{self, Answer, Failure, Question, Response};
 use crate::input::Style;
 use crate::output::{self, Tally};
 use crate::session::Session;
@@ -13,27 +12,41 @@ use crate::session::Session;
 /// Bytes of answers that wait for those of the local whitelist, which come first.
 const MAX_HELD_BYTES: usize = 16 * 1024 * 1024;
 
-/// Checks one message: the lines that `pyzor check` prints for it, each ended, and whether it is a hit, which is the command's
-/// success.
+/// Asks every server about a digest: the lines that `pyzor check` prints, each ended.
 ///
 /// Takes as long as the slowest server, and at most the session's time-out.
-pub fn check(message: &[u8], session: &Session<'_>) -> (String, bool) {
-    let digest = digest_of(message).into();
+pub(crate) fn check(digest: &DigestText, session: &Session) -> String {
     let mut tally = Tally::default();
-    let lines = match local_answer(Operation::Check, &digest, session) {
-        Some(lines) => lines,
-        None => ask(Operation::Check, Some(&digest), session, &mut tally),
-    };
-    (lines, tally.is_success(Operation::Check))
+    ask(Operation::Check, Some(digest), session, &mut tally)
+}
+
+/// The lines of a check that the local whitelist answers.
+pub(crate) fn check_locally(digest: &DigestText, session: &Session) -> Option<String> {
+    local_answer(Operation::Check, digest, session)
+}
+
+/// The lines of a check for which no server was asked, as if each had come to the same `outcome`.
+pub(crate) fn check_without_asking(
+    digest: Option<&DigestText>,
+    outcome: impl Fn() -> Result<Response, Failure>,
+    session: &Session,
+) -> String {
+    let answers = session.servers.iter().enumerate();
+    let lines = answers.map(|(position, server)| {
+        let outcome = outcome();
+        let answer = Answer {
+            server,
+            position,
+            outcome,
+        };
+        output::answer(Operation::Check, digest, &answer, session)
+    });
+    lines.collect()
 }
 
 impl Runner<'_> {
     /// Asks about each digest of standard input, or once if it is a ping.
-    pub(super) fn ask(
-        &mut self,
-        operation: Operation,
-        session: &Session<'_>,
-    ) -> Result<bool, Error> {
+    pub(super) fn ask(&mut self, operation: Operation, session: &Session) -> Result<bool, Error> {
         let mut tally = Tally::default();
         if operation == Operation::Ping {
             let lines = ask(operation, None, session, &mut tally);
@@ -69,11 +82,7 @@ impl Runner<'_> {
 }
 
 /// The lines with which the local whitelist answers for every server.
-fn local_answer(
-    operation: Operation,
-    digest: &DigestText,
-    session: &Session<'_>,
-) -> Option<String> {
+fn local_answer(operation: Operation, digest: &DigestText, session: &Session) -> Option<String> {
     let answers = operation == Operation::Check && session.local_whitelist.contains(digest);
     let names = session.servers.iter().map(|server| &server.name);
     answers.then(|| {
@@ -88,11 +97,11 @@ fn local_answer(
 fn ask(
     operation: Operation,
     digest: Option<&DigestText>,
-    session: &Session<'_>,
+    session: &Session,
     tally: &mut Tally,
 ) -> String {
     let question = Question { operation, digest };
-    let mut answers = exchange::ask(&session.servers, &question, session.patience, session.log);
+    let mut answers = exchange::ask(&session.servers, &question, session.patience, &session.log);
     if operation == Operation::Ping {
         answers.sort_by_key(|answer| answer.position);
     }

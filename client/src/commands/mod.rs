@@ -14,11 +14,12 @@ mod change_whitelist;
 mod genkey;
 
 use std::io;
+use std::sync::Arc;
 
 use pyzor_protocol::{DigestText, Operation};
 use serde::Serialize;
 
-pub use ask::check;
+pub(crate) use ask::{check, check_locally, check_without_asking};
 
 use crate::config::Config;
 use crate::digester;
@@ -58,7 +59,7 @@ impl Command {
 ///
 /// # Errors
 /// When a command cannot be run.
-pub fn run(names: &[String], config: &Config, log: &Log) -> Result<bool, Error> {
+pub fn run(names: &[String], config: &Config, log: &Arc<Log>) -> Result<bool, Error> {
     let mut runner = Runner {
         config,
         log,
@@ -82,9 +83,9 @@ pub fn run(names: &[String], config: &Config, log: &Log) -> Result<bool, Error> 
 /// What commands share.
 struct Runner<'a> {
     config: &'a Config,
-    log: &'a Log,
+    log: &'a Arc<Log>,
     /// Opened by the first command that asks servers.
-    session: Option<Session<'a>>,
+    session: Option<Session>,
     printer: Printer,
 }
 
@@ -94,7 +95,7 @@ impl Runner<'_> {
             Command::Ask(operation) => {
                 let session = match self.session.take() {
                     Some(session) => session,
-                    None => Session::open(self.config, self.log)?,
+                    None => Session::open(self.config, Arc::clone(self.log))?,
                 };
                 let is_success = self.ask(operation, &session);
                 self.session = Some(session);
