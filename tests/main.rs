@@ -22,7 +22,7 @@ mod reference_client;
 // Our client's command against the reference's, on the same input and servers: output and exit status.
 mod pyzor_commands;
 
-// Debian's SpamAssassin: its Perl client, and its plugin by that client and by the reference's command.
+// Debian's SpamAssassin: its Perl client, and its plugin by that client, by the reference's command and by ours.
 mod spamassassin;
 
 // Users and access rules, refused updates, and reloads: a request never sees a mixture of old and new files.
@@ -99,3 +99,15 @@ mod planted_bugs;
 
 // Digests against the reference's own: generated messages, real ones, damaged ones; bounds on time and memory.
 mod digest;
+
+// The scan socket: the answers of check, slow and hostile peers, bounds, reloads and ends.
+mod scan_socket;
+
+// The systemd units, and sockets that are passed on as systemd does.
+mod systemd;
+
+// Debian's rspamd, which asks at the scan socket.
+mod rspamd;
+
+// Debian's procmail, with a recipe that acts on the exit status of check.
+mod procmail;

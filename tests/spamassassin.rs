@@ -1,18 +1,20 @@
-//! Debian's `SpamAssassin` against a started server: its own Perl client, and its plugin both with that client and with
-//! the reference's command.
+//! Debian's `SpamAssassin` against a started server: its own Perl client, and its plugin with that client, with the
+//! reference's command and with ours.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::harness::programs::program;
 use crate::harness::reference::{self, finish, fresh_mail};
 use crate::harness::{Io, Request, Server, random_digest};
 
 both_io!(
     the_perl_client_reports_and_checks,
-    the_plugin_hits_what_the_command_reported,
+    the_plugin_hits_what_the_references_command_reported,
+    the_plugin_hits_what_our_command_reported,
     the_plugin_hits_by_its_perl_client,
 );
 
@@ -41,10 +43,18 @@ fn the_perl_client_reports_and_checks(io: Io) {
     assert_eq!(finished.stdout, "200 OK 0 0\n200 OK\n200 OK\n200 OK 2 0\n");
 }
 
-fn the_plugin_hits_what_the_command_reported(io: Io) {
+fn the_plugin_hits_what_the_references_command_reported(io: Io) {
     needs!(SpamAssassin, Reference);
+    hits_what_the_command_reported(io, &reference::program("pyzor"));
+}
+
+fn the_plugin_hits_what_our_command_reported(io: Io) {
+    needs!(SpamAssassin);
+    hits_what_the_command_reported(io, program("pyzor"));
+}
+
+fn hits_what_the_command_reported(io: Io, command: &Path) {
     let server = Server::start(io);
-    let command = reference::program("pyzor");
     let site = Site::new(&server, |site| {
         format!(
             "pyzor_path {}\npyzor_options --homedir {}\n",

@@ -7,6 +7,8 @@
 //! - [`needs`]: what a test needs of the machine; a test that lacks it is skipped and counted.
 //! - [`random`]: choices that a seed determines.
 //! - [`reference`]: the reference's Python programs.
+//! - [`scan_socket`]: a `pyzor serve` in a home directory of its own, killed when dropped.
+//! - [`systemd`]: sockets that are passed on to a program.
 
 pub(crate) mod client;
 pub(crate) mod message;
@@ -14,7 +16,9 @@ pub(crate) mod needs;
 pub(crate) mod programs;
 pub(crate) mod random;
 pub(crate) mod reference;
+pub(crate) mod scan_socket;
 pub(crate) mod server;
+pub(crate) mod systemd;
 
 pub(crate) use client::Client;
 pub(crate) use message::{Account, Reply, Request, random_digest};

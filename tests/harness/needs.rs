@@ -26,6 +26,12 @@ pub(crate) enum Need {
     Gdbm,
     /// Debian's `spamassassin`.
     SpamAssassin,
+    /// Debian's `rspamd`.
+    Rspamd,
+    /// Debian's `procmail`.
+    Procmail,
+    /// `systemd-analyze` and `systemd-socket-activate`; nothing need have been started by systemd.
+    Systemd,
     /// `strace`, and leave to trace our own children.
     Strace,
     /// `tcpdump`.
@@ -59,6 +65,13 @@ impl Need {
             ),
             Self::Gdbm => (imports_gdbm(), "python3-gdbm"),
             Self::SpamAssassin => (runs("spamassassin", &["--version"]), "spamassassin"),
+            Self::Rspamd => (runs("rspamd", &["--version"]), "rspamd"),
+            Self::Procmail => (runs("procmail", &["-v"]), "procmail"),
+            Self::Systemd => (
+                runs("systemd-socket-activate", &["--version"])
+                    && runs("systemd-analyze", &["--version"]),
+                "systemd",
+            ),
             Self::Strace => (runs("strace", &["-o", "/dev/null", "true"]), "strace"),
             Self::Tcpdump => (runs("tcpdump", &["--version"]), "tcpdump"),
             Self::Tshark => (runs("tshark", &["--version"]), "tshark"),

@@ -202,6 +202,18 @@ impl Server {
         kill(self.pid(), signal).expect("the server runs");
     }
 
+    /// Holds it up, with all its threads, until it is sent CONT.
+    pub(crate) fn hold_up(&self) {
+        self.signal(Signal::SIGSTOP);
+        let is_held = |task: &Path| read_lossy(&task.join("status")).contains("\nState:\tT");
+        let tasks = format!("/proc/{}/task", self.pid());
+        let are_held = eventually(STOP_LIMIT, || {
+            let mut tasks = fs::read_dir(&tasks).expect("the server runs");
+            tasks.all(|task| is_held(&task.unwrap().path()))
+        });
+        assert!(are_held, "the kernel stops the server");
+    }
+
     /// Tells it to stop by TERM and waits.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
