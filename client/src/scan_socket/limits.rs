@@ -3,7 +3,7 @@
 //! The bound on memory is [`Limits::max_memory_bytes`]: each connection may hold a short message, and what remains is for
 //! long ones, each of which may grow to the largest. So however slow the peers, what they sent fits, and one that has
 //! begun a long message can always finish it. Digesting comes on top: one short message for each core, and as many long
-//! ones as [`Limits::long_digesters`], each with a few times its own size.
+//! ones as [`Limits::long_digesters`], each with about twice its own size besides itself.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
