@@ -252,9 +252,18 @@ pub(crate) struct PlanFlags {
     /// The server's CleanupAge: 120d, 4months, or seconds
     #[arg(long, value_name = "AGE", default_value = "120d", value_parser = plan::age_days)]
     pub(crate) cleanup_age: f64,
-    /// Disk that a digest takes, in bytes, where it was measured
-    #[arg(long, value_name = "BYTES", default_value_t = plan::DISK_BYTES_A_DIGEST, hide_default_value = true, value_parser = positive)]
-    pub(crate) disk_bytes_a_digest: f64,
+    /// Disk that a digest takes; without it, as measured with 10 million digests
+    #[arg(long, value_name = "BYTES", value_parser = positive)]
+    pub(crate) disk_bytes_a_digest: Option<f64>,
+    /// The server's memory for digests in use (--hot-set-memory), like 256M, its default
+    #[arg(long, value_name = "BYTES", value_parser = plan::size)]
+    pub(crate) hot_set_memory: Option<f64>,
+    /// The server's memory for pages of its files (--store-cache), like 256M, its default
+    #[arg(long, value_name = "BYTES", value_parser = plan::size)]
+    pub(crate) store_cache: Option<f64>,
+    /// What the server's process takes beside hot set, cache and filter; without it, as measured with 10 million digests
+    #[arg(long, value_name = "BYTES", value_parser = plan::size)]
+    pub(crate) other_memory: Option<f64>,
     /// Write the plan here as a page for a browser
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,

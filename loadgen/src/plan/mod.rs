@@ -7,25 +7,30 @@ mod model;
 use std::fmt;
 use std::path::PathBuf;
 
-pub(crate) use model::{DISK_BYTES_A_DIGEST, age_days, growth};
+pub(crate) use model::{age_days, bytes as size, growth};
 
 use crate::error::Error;
 use crate::flags::PlanFlags;
 use crate::report::html::page::{self, Cell, Table, Tile};
 use crate::report::html::{short, three_digits, time};
 use crate::report::terminal::{grouped_float, percent};
-use crate::report::write_file;
-use crate::result::{RunResult, Saved};
+use crate::report::{try_file, write_file};
+use crate::result::{Knee, KneeLimit, RunResult, Saved};
 use model::{
-    Demand, FILTER_BYTES_A_DIGEST, FILTERS_AT_ONCE, HOT_SET_BYTES, HOT_SET_BYTES_A_DIGEST,
-    Measured, Plan, STORE_CACHE_BYTES,
+    DISK_COPIES, Demand, FILTER_BYTES_A_DIGEST, FILTERS_AT_ONCE, HOT_SET_BYTES_A_DIGEST, Measured,
+    Plan, STORE_RUN, StoreCosts,
 };
 
 /// Plans, prints the plan, and writes its page.
 pub(crate) fn run(flags: &PlanFlags) -> Result<(), Error> {
-    let (runs, knee_per_s) = read(&flags.results)?;
+    if let Some(path) = &flags.html {
+        try_file(path)?;
+    }
+    let (runs, knee) = read(&flags.results)?;
+    let knee_per_s = knee.as_ref().map(|knee| knee.rate_per_s);
     let measured = Measured::of(&runs, knee_per_s).ok_or_else(|| {
-        Error::Plan("no result has an answer in a run that is not void".to_owned())
+        let why = "no run says anything of the server: all are void, or without an answer";
+        Error::Plan(why.to_owned())
     })?;
     let cores_of_machine = f64::from(runs[0].environment.cores);
     let demand = Demand {
@@ -35,11 +40,11 @@ pub(crate) fn run(flags: &PlanFlags) -> Result<(), Error> {
         cores_a_host: flags.cores.map_or(cores_of_machine, f64::from),
         digests: flags.digests,
         cleanup_age_days: flags.cleanup_age,
-        disk_bytes_a_digest: flags.disk_bytes_a_digest,
+        store: store_costs(flags),
     };
     let report = Report {
         plan: Plan::of(&measured, &demand),
-        has_knee: knee_per_s.is_some(),
+        knee,
         measured,
         demand,
         files: flags
@@ -56,27 +61,38 @@ pub(crate) fn run(flags: &PlanFlags) -> Result<(), Error> {
     Ok(())
 }
 
-/// All runs, and the rate of the last search among them.
-fn read(paths: &[PathBuf]) -> Result<(Vec<RunResult>, Option<f64>), Error> {
+fn store_costs(flags: &PlanFlags) -> StoreCosts {
+    let measured = StoreCosts::MEASURED;
+    let or = |given: Option<f64>, measured: f64| given.unwrap_or(measured);
+    StoreCosts {
+        hot_set_bytes: or(flags.hot_set_memory, measured.hot_set_bytes),
+        cache_bytes: or(flags.store_cache, measured.cache_bytes),
+        other_bytes: or(flags.other_memory, measured.other_bytes),
+        disk_bytes_a_digest: or(flags.disk_bytes_a_digest, measured.disk_bytes_a_digest),
+    }
+}
+
+/// All runs, and what the last search among them has found.
+fn read(paths: &[PathBuf]) -> Result<(Vec<RunResult>, Option<Knee>), Error> {
     let mut runs = Vec::new();
-    let mut knee_per_s = None;
+    let mut knee = None;
     for path in paths {
         match Saved::read(path)? {
             Saved::Run(run) => runs.push(run),
             Saved::Series(series) => {
-                knee_per_s = series.knee.map(|knee| knee.rate_per_s).or(knee_per_s);
+                knee = series.knee.or(knee);
                 runs.extend(series.runs);
             }
         }
     }
-    Ok((runs, knee_per_s))
+    Ok((runs, knee))
 }
 
 struct Report {
     plan: Plan,
     measured: Measured,
     demand: Demand,
-    has_knee: bool,
+    knee: Option<Knee>,
     files: Vec<String>,
 }
 
@@ -85,6 +101,14 @@ struct Assumption {
     name: &'static str,
     value: String,
     source: String,
+}
+
+fn assumption(name: &'static str, value: String, source: &str) -> Assumption {
+    Assumption {
+        name,
+        value,
+        source: source.to_owned(),
+    }
 }
 
 impl Report {
@@ -137,7 +161,7 @@ impl Report {
             (
                 "Memory of a host",
                 bytes(plan.memory_bytes),
-                "hot set, filter and page cache of the store".to_owned(),
+                "hot set, filter, page cache and the rest".to_owned(),
             ),
             (
                 "Disk of a host",
@@ -148,17 +172,13 @@ impl Report {
     }
 
     fn assumptions(&self) -> Vec<Assumption> {
+        let mut all = self.load_assumptions();
+        all.extend(self.store_assumptions());
+        all
+    }
+
+    fn load_assumptions(&self) -> Vec<Assumption> {
         let (measured, demand) = (&self.measured, &self.demand);
-        let assumption = |name, value: String, source: &str| Assumption {
-            name,
-            value,
-            source: source.to_owned(),
-        };
-        let rate_source = if self.has_knee {
-            "the knee that was found"
-        } else {
-            "the fastest run that is not void"
-        };
         let cores_source = if measured.has_cores {
             "CPU time of the server in that run, but at least one"
         } else {
@@ -173,7 +193,7 @@ impl Report {
             assumption(
                 "rate one server answered",
                 format!("{} /s", grouped_float(measured.rate_per_s)),
-                rate_source,
+                &self.rate_source(),
             ),
             assumption(
                 "cores it used for that",
@@ -200,29 +220,69 @@ impl Report {
                 percent(measured.report_share),
                 "share of the requests in these results",
             ),
+            assumption(
+                "runs counted",
+                format!("{}, {} of them void", measured.runs, measured.late_runs),
+                "void for nothing but requests sent late, at a rate that was kept: the server did as well or better",
+            ),
             assumption("digests stored", short(self.plan.digests), digests_source),
+        ]
+    }
+
+    /// Why no higher rate is counted on.
+    fn rate_source(&self) -> String {
+        let Some(knee) = &self.knee else {
+            return "the fastest run that says something of the server".to_owned();
+        };
+        let limit = match knee.limit {
+            KneeLimit::Server => "limited by the server, which missed them above",
+            KneeLimit::Generator => {
+                "limited by the load generator, which fell behind above: the server may do more"
+            }
+            KneeLimit::Asked => "limited by the search: no higher rate was tried",
+        };
+        format!("the knee for {}, {limit}", knee.objectives)
+    }
+
+    fn store_assumptions(&self) -> Vec<Assumption> {
+        let store = &self.demand.store;
+        let flag = |name: &str| format!("measured in {STORE_RUN}; --{name} gives another number");
+        vec![
             assumption(
                 "hot set",
                 format!(
                     "{HOT_SET_BYTES_A_DIGEST} bytes a digest, at most {}",
-                    bytes(HOT_SET_BYTES)
+                    bytes(store.hot_set_bytes)
                 ),
-                "the store's table at its worst load; HotSetMemory's default",
+                &format!("measured in {STORE_RUN}; HotSetMemory's default, or --hot-set-memory"),
             ),
             assumption(
                 "filter",
-                format!("{FILTER_BYTES_A_DIGEST} bytes a digest, {FILTERS_AT_ONCE} times"),
-                "12 bits for twice the digests; a second one while it is built anew",
+                format!(
+                    "{} bytes a digest, {FILTERS_AT_ONCE} times",
+                    three_digits(FILTER_BYTES_A_DIGEST)
+                ),
+                &format!("measured in {STORE_RUN}; a second one while it is built anew"),
             ),
             assumption(
                 "store cache",
-                bytes(STORE_CACHE_BYTES),
-                "StoreCache's default",
+                bytes(store.cache_bytes),
+                "StoreCache's default, or --store-cache",
+            ),
+            assumption(
+                "other memory",
+                bytes(store.other_bytes),
+                &flag("other-memory"),
             ),
             assumption(
                 "disk",
-                format!("{:.0} bytes a digest", demand.disk_bytes_a_digest),
-                "52 bytes of digest and record, pages a little over half full, twice while a fold writes; --disk-bytes-a-digest gives what ops/scale.sh measures",
+                format!("{:.0} bytes a digest", store.disk_bytes_a_digest),
+                &flag("disk-bytes-a-digest"),
+            ),
+            assumption(
+                "disk kept free",
+                format!("{} times that in all", three_digits(DISK_COPIES)),
+                "pages are written anew before the old ones are free; the most there can be, not measured",
             ),
         ]
     }
@@ -331,13 +391,13 @@ mod tests {
             cores_a_host: 2.0,
             digests: Some(1e6),
             cleanup_age_days: 30.0,
-            disk_bytes_a_digest: DISK_BYTES_A_DIGEST,
+            store: StoreCosts::MEASURED,
         };
         Report {
             plan: Plan::of(&measured, &demand),
             measured,
             demand,
-            has_knee: false,
+            knee: None,
             files: vec!["<a>.json".to_owned()],
         }
     }
@@ -358,6 +418,32 @@ mod tests {
             text.contains("in that run") && text.contains("never"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_knee_says_what_limited_it() {
+        let mut report = report(40_000.0);
+        let knee = |limit| Knee {
+            objectives: "p99<5ms".to_owned(),
+            rate_per_s: 10_000.0,
+            searches_per_s: vec![10_000.0],
+            low_per_s: 10_000.0,
+            high_per_s: 10_000.0,
+            confidence: 0.0,
+            limit,
+        };
+        for (limit, words) in [
+            (
+                KneeLimit::Server,
+                "the knee for p99<5ms, limited by the server",
+            ),
+            (KneeLimit::Generator, "limited by the load generator"),
+            (KneeLimit::Asked, "limited by the search"),
+        ] {
+            report.knee = Some(knee(limit));
+            assert!(report.to_string().contains(words), "{report}");
+            assert!(report.html().contains(&page::escaped(words)));
+        }
     }
 
     #[test]

@@ -51,7 +51,8 @@ pub(crate) fn small_percent(share: f64) -> String {
     if share == 0.0 {
         "0 %".to_owned()
     } else {
-        format!("{:.4} %", share * 100.0)
+        let digits = format!("{:.4}", share * 100.0);
+        format!("{} %", digits.trim_end_matches('0').trim_end_matches('.'))
     }
 }
 
@@ -79,6 +80,10 @@ mod tests {
             "0 µs", "0.12 µs", "12.3 µs", "512 µs", "1 ms", "1.5 ms", "100 ms", "2 s",
         ];
         assert_eq!(texts, expected);
+        assert_eq!(
+            [0.0, 1e-6, 0.001, 0.5].map(small_percent),
+            ["0 %", "0.0001 %", "0.1 %", "50 %"]
+        );
         assert_eq!(
             [7.0, 20_000.0, 1_250_000.0, 104e9].map(short),
             ["7", "20k", "1.25M", "104G"]

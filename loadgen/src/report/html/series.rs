@@ -21,7 +21,10 @@ pub(crate) fn ramp(series: &Series, assertions: &[Assertion]) -> String {
         requirements(&steps, assertions),
         page::section("Latency by rate", &ramp_latencies(&steps)),
         page::section("Answered and lost by rate", &ramp_rates(&steps)),
-        page::section("Step by step", &table(&steps).html()),
+        page::section(
+            "Step by step",
+            &(table(&steps, false).html() + &first_void(&steps)),
+        ),
         conditions(series),
     ];
     page::page(&title, &body.concat())
@@ -45,7 +48,8 @@ pub(crate) fn knee(series: &Series, objectives: &[Assertion]) -> String {
         pictures,
         page::section(
             "Trial by trial",
-            &table(&trials).folded("All trials, in the order in which they were made"),
+            &(table(&trials, true).folded("All trials, in the order in which they were made")
+                + &first_void(&trials)),
         ),
         conditions(series),
     ];
@@ -116,7 +120,7 @@ fn banners(steps: &[Step<'_>]) -> String {
     let void = steps.iter().filter(|step| step.run.void.is_some()).count();
     if void > 0 {
         let text = format!(
-            "{void} of {} steps are void, as the table says: their numbers say nothing of the server.",
+            "{void} of {} steps are void: the server may be better than their numbers say.",
             steps.len()
         );
         html += &page::banner("warn", &text);
@@ -253,7 +257,7 @@ fn ramp_rates(steps: &[Step<'_>]) -> String {
     rates.html() + &Plot::of_lines(description, x, y, vec![lost]).html()
 }
 
-fn table(steps: &[Step<'_>]) -> Table {
+fn table(steps: &[Step<'_>], has_objectives: bool) -> Table {
     let row = |step: &Step<'_>| {
         let points = [0.5, 0.99, 0.999, 1.0].map(|quantile| {
             let point = step.at_quantile(quantile);
@@ -267,7 +271,8 @@ fn table(steps: &[Step<'_>]) -> Table {
         let mut cells: Vec<Cell> = counts.into_iter().map(Cell::number).collect();
         cells.extend(points);
         cells.push(Cell::number(time(step.late_p99_us())));
-        cells.push(Cell::text(remark(step)));
+        let is_void = step.run.void.is_some();
+        cells.push(Cell::number(remark(step.outcome, is_void, has_objectives)));
         cells
     };
     Table {
@@ -287,16 +292,29 @@ fn table(steps: &[Step<'_>]) -> Table {
     }
 }
 
-fn remark(step: &Step<'_>) -> String {
-    let void = step.run.void.as_ref();
-    match (step.outcome, void) {
-        (Outcome::Stopped, _) => "stopped early".to_owned(),
-        (Outcome::Missed, _) => "missed".to_owned(),
-        (Outcome::Void, Some(reason)) => format!("void: {reason}"),
-        (Outcome::Void, None) => "void".to_owned(),
-        (Outcome::Met, Some(_)) => "met, though requests were sent late".to_owned(),
-        (Outcome::Met, None) => "met".to_owned(),
+fn remark(outcome: Outcome, is_void: bool, has_objectives: bool) -> &'static str {
+    match (outcome, is_void) {
+        (Outcome::Stopped, _) => "stopped early",
+        (Outcome::Void, _) => "void",
+        (_, true) if has_objectives => "met, sent late",
+        (_, true) => "void: sent late",
+        (Outcome::Missed, false) => "missed",
+        (Outcome::Met, false) if has_objectives => "met",
+        (Outcome::Met, false) => "",
     }
+}
+
+/// Why the first void run is void; those after it mostly are for the same reason.
+fn first_void(steps: &[Step<'_>]) -> String {
+    let mut void = steps
+        .iter()
+        .filter_map(|step| Some((step.rate_per_s, step.run.void.as_ref()?)));
+    void.next().map_or(String::new(), |(rate_per_s, reason)| {
+        page::note(&format!(
+            "The first void one, at {} /s: {reason}.",
+            grouped_float(rate_per_s)
+        ))
+    })
 }
 
 fn knee_findings(knee: &Knee) -> String {
@@ -334,7 +352,14 @@ fn knee_findings(knee: &Knee) -> String {
             note: limit.1.to_owned(),
         },
     ];
-    page::tiles(&tiles)
+    let searches: Vec<String> = knee
+        .searches_per_s
+        .iter()
+        .copied()
+        .map(grouped_float)
+        .collect();
+    let found = format!("Found, search by search: {} /s.", searches.join(", "));
+    page::tiles(&tiles) + "<br>\n" + &page::note(&found)
 }
 
 /// Every trial's value of what an objective is about, over its rate.
@@ -361,9 +386,12 @@ fn picture(trials: &[Step<'_>], objective: &Assertion, knee: Option<&Knee>) -> S
     let rates = trials.iter().map(|step| step.rate_per_s);
     let values = trials.iter().filter_map(value).map(|point| point.1);
     let values: Vec<f64> = values.chain([objective.limit()]).collect();
+    // What is 0 must not stand where the limit does.
+    let has_nought = values.iter().any(|value| *value <= 0.0);
+    let below_limit = has_nought.then_some(objective.limit() / 10.0);
     let y = Axis::logarithmic(
         objective.quantity_name(),
-        values.iter().copied(),
+        values.iter().copied().chain(below_limit),
         objective.label(),
     );
     let mut rules = vec![Rule {
@@ -389,7 +417,7 @@ fn picture(trials: &[Step<'_>], objective: &Assertion, knee: Option<&Knee>) -> S
         rules,
     };
     let mut html = plot.html();
-    if values.iter().any(|value| *value <= 0.0) {
+    if has_nought {
         html += &page::note("What is 0 stands at the lower edge.");
     }
     html
@@ -438,7 +466,7 @@ mod tests {
             "1 of 3 steps are void",
             "not met</b> loss=0 at 10,000, 20,000, 40,000 /s",
             "not met</b> p50&lt;1s at 40,000 /s",
-            "void: the generator &lt;fell&gt; behind",
+            "at 40,000 /s: the generator &lt;fell&gt; behind.",
             "class=\"void\"",
         ] {
             assert!(html.contains(part), "{part}\n{html}");
