@@ -318,6 +318,189 @@ fn an_output_that_cannot_be_written_is_noticed_before_the_run() {
     );
 }
 
+/// A command of the open loop against the echo, with these outputs beside its JSON: what it said, and the JSON if there is one.
+fn open_loop(arguments: &[&str], json: &std::path::Path) -> (Output, Option<Value>) {
+    let output = Command::new(program("loadgen"))
+        .args(arguments)
+        .arg("--json")
+        .arg(json)
+        .output()
+        .unwrap();
+    let result = std::fs::read(json).ok();
+    (
+        output,
+        result.and_then(|json| serde_json::from_slice(&json).ok()),
+    )
+}
+
+#[test]
+fn a_trace_that_is_damaged_midway_leaves_what_was_measured() {
+    const GOOD: usize = 100;
+    let echo = Echo::start();
+    let folder = TempDir::new().unwrap();
+    let (trace, json) = (folder.path().join("trace"), folder.path().join("json"));
+    let digests: String = (0..GOOD).map(|number| format!("{number:040x}\n")).collect();
+    std::fs::write(&trace, digests + "damage\n").unwrap();
+    let target = echo.address.to_string();
+    let name = trace.to_str().unwrap();
+    let (output, result) = open_loop(
+        &[
+            "replay",
+            name,
+            "--target",
+            &target,
+            "--rate",
+            "500",
+            "--timeout",
+            "5",
+        ],
+        &json,
+    );
+    let result = result.expect("what was measured");
+    assert_eq!(result["sent"], GOOD);
+    assert_eq!(
+        (&result["answered"], &result["ended_early"]),
+        (&result["sent"], &true.into())
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(
+        errors.contains("trace, line 101: expected a digest"),
+        "{errors}"
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("ended early"), "{text}");
+
+    // A ramp keeps the steps before: the first two take 100 requests.
+    let steps = [
+        "--from",
+        "50",
+        "--to",
+        "200",
+        "--step",
+        "50",
+        "--step-duration",
+        "0.7",
+        "--warmup",
+        "0",
+    ];
+    let ramp = ["ramp", name, "--target", &target, "--timeout", "5"];
+    let (output, result) = open_loop(&[&ramp[..], &steps].concat(), &json);
+    assert_eq!(output.status.code(), Some(1));
+    let runs = result.unwrap()["runs"].as_array().unwrap().len();
+    assert_eq!(runs, 1, "35 requests, and 70 more");
+}
+
+#[test]
+fn a_ramp_and_a_knee_are_written_in_every_form() {
+    let echo = Echo::start();
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (csv, html) = (file("csv"), file("html"));
+    let target = echo.address.to_string();
+    let run = |arguments: &[&str], assertion: &str| {
+        let fixed = ["synthetic:check=1", "--target", &target, "--timeout", "5"];
+        let outputs = ["--csv", &csv, "--html", &html, "--assert", assertion];
+        let arguments = [&arguments[..1], &fixed, &arguments[1..], &outputs].concat();
+        open_loop(&arguments, &folder.path().join("json"))
+    };
+    let ramp = [
+        "ramp",
+        "--from",
+        "50",
+        "--to",
+        "100",
+        "--step",
+        "50",
+        "--step-duration",
+        "0.5",
+    ];
+    let (output, result) = run(&ramp, "check.rate<10");
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        errors.starts_with("loadgen: not met: at 50 /s (and at 1 other rates): check.rate<10"),
+        "{errors}"
+    );
+    assert_eq!(result.unwrap()["runs"].as_array().unwrap().len(), 2);
+    let read = |path: &str| std::fs::read_to_string(path).unwrap();
+    assert_eq!(read(&csv).lines().count(), 3);
+    assert!(read(&html).contains("Latency by rate"));
+
+    // Nothing is too slow for this.
+    let knee = [
+        "knee",
+        "--slo",
+        "p50<1s",
+        "--from",
+        "50",
+        "--to",
+        "100",
+        "--repeats",
+        "2",
+        "--trial-duration",
+        "0.5",
+    ];
+    let (output, result) = run(&knee, "rate>=100");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let result = result.unwrap();
+    assert_eq!(result["knee"]["limit"], "asked");
+    let page = read(&html);
+    assert!(
+        page.contains("p50&lt;1s") && page.contains("no higher rate was to be tried"),
+        "{page}"
+    );
+    assert_eq!(
+        read(&csv).lines().count(),
+        1 + result["runs"].as_array().unwrap().len()
+    );
+}
+
+#[test]
+fn outputs_of_a_series_are_tried_before_its_first_run() {
+    let deaf = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let target = deaf.local_addr().unwrap().to_string();
+    let common = ["synthetic:check=1", "--target", &target];
+    let ramp = [
+        "ramp",
+        "--from",
+        "1",
+        "--to",
+        "9",
+        "--step",
+        "1",
+        "--html",
+        "/nonexistent/a",
+    ];
+    let knee = ["knee", "--slo", "loss=0", "--csv", "/nonexistent/a"];
+    let other = ["knee", "--slo", "loss=0", "--assert", "p99<1s"];
+    for (arguments, expected) in [
+        (&ramp[..], "cannot write /nonexistent/a"),
+        (&knee[..], "cannot write /nonexistent/a"),
+        (&other[..], "--assert p99<1s: of a knee only the rate"),
+    ] {
+        let output = Command::new(program("loadgen"))
+            .args([&arguments[..1], &common, &arguments[1..]].concat())
+            .output()
+            .unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), errors.lines().count()),
+            (Some(1), 1),
+            "{errors}"
+        );
+        assert!(errors.contains(expected), "{errors}");
+    }
+    // Nobody was asked anything.
+    deaf.set_nonblocking(true).unwrap();
+    assert!(deaf.recv(&mut [0; 1]).is_err());
+}
+
 /// Compares files, which need not be results: status, output and errors.
 fn compare(arguments: &[&std::path::Path]) -> (Option<i32>, String, String) {
     let output = Command::new(program("loadgen"))

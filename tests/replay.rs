@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -376,42 +376,57 @@ fn replies_after_the_limit_are_lost_and_late() {
     assert_eq!(result["answered"].as_u64().unwrap() + lost, 200);
 }
 
+/// On a busy machine a run may be void, which says nothing of what is tested; all of these are not.
+const VALID_RUN_ATTEMPTS: u32 = 8;
+
 #[test]
 fn a_server_that_stalls_shows_in_both_latencies() {
+    for _ in 0..VALID_RUN_ATTEMPTS {
+        let (result, stalls_s) = replay_to_a_stalling_server();
+        if result["void"].is_null() {
+            return assert_stalls_show(&result, &stalls_s);
+        }
+        eprintln!("void, on a busy machine: {}", result["void"]);
+    }
+    panic!("no run of {VALID_RUN_ATTEMPTS} was valid: the generator always fell behind");
+}
+
+const STALLED_RUN_S: f64 = 4.0;
+
+/// A run against a server that stalls once a second, and how long it stalled each time.
+fn replay_to_a_stalling_server() -> (Value, Vec<f64>) {
     const STALL: Duration = Duration::from_millis(200);
-    const DURATION_S: f64 = 4.0;
-    let stalls = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&stalls);
     let server = Fake::start(
-        Instant::now(),
-        move |next, socket, _, datagram, client| {
+        (Instant::now(), Vec::new()),
+        |(next, stalls_s), socket, _, datagram, client| {
             if Instant::now() >= *next {
                 let began = Instant::now();
                 std::thread::sleep(STALL);
-                seen.lock().unwrap().push(began.elapsed().as_secs_f64());
+                stalls_s.push(began.elapsed().as_secs_f64());
                 *next = began + Duration::from_secs(1);
             }
             answer(socket, datagram, client);
         },
-        |_| (),
+        |(_, stalls_s)| stalls_s,
     );
-    let duration = DURATION_S.to_string();
+    let duration = STALLED_RUN_S.to_string();
     let arguments = ["--rate", "1000", "--duration", &duration, "--timeout", "5"];
     let result = replay(CHECKS, server.address, &arguments);
-    if !result["void"].is_null() {
-        eprintln!("void, on a busy machine: {}", result["void"]);
-        return;
-    }
-    // Requests come evenly: those that wait longer than so are the ones that came earlier in a stall than that.
-    let stalls = stalls.lock().unwrap();
+    (result, server.stop())
+}
+
+/// Requests come evenly: those that wait longer than so are the ones that came earlier in a stall than that.
+fn assert_stalls_show(result: &Value, stalls_s: &[f64]) {
     let share_above = |latency_us: f64| {
         let latency_s = latency_us / 1e6;
-        let above = stalls.iter().map(|stall_s| (stall_s - latency_s).max(0.0));
-        above.sum::<f64>() / DURATION_S
+        let above = stalls_s
+            .iter()
+            .map(|stall_s| (stall_s - latency_s).max(0.0));
+        above.sum::<f64>() / STALLED_RUN_S
     };
     for clock in ["service", "intended"] {
-        let p90_us = number(&result, &format!("/operations/0/{clock}/p90_us"));
-        let max_us = number(&result, &format!("/operations/0/{clock}/max_us"));
+        let p90_us = number(result, &format!("/operations/0/{clock}/p90_us"));
+        let max_us = number(result, &format!("/operations/0/{clock}/max_us"));
         let share = share_above(p90_us);
         assert!(
             (share - 0.1).abs() < 0.02,

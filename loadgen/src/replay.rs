@@ -40,12 +40,14 @@ pub(crate) fn run(flags: &ReplayFlags) -> Result<Verdict, Error> {
     let measured = open_loop::run(&plan, &mut playlist, &stop, &mut progress);
     progress.finish();
     warn(&mut playlist);
-    let measured = measured?;
+    let mut measured = measured?;
+    let failure = measured.take_failure();
     if let Some(path) = &flags.answers {
         answers::file::write(path, measured.latest_answers())?;
     }
     let result = measured.result(&plan, "replay", environment);
-    flags.outputs.write(&result)
+    let verdict = flags.outputs.write(&result)?;
+    failure.map_or(Ok(verdict), Err)
 }
 
 fn wanted(flags: &ReplayFlags) -> Result<Wanted, Error> {

@@ -52,7 +52,12 @@ impl<'f> Trials<'f> {
         self.plan.duration = Some(duration);
         let environment = Environment::now();
         let mut progress = Progress::new(true, duration);
-        let measured = open_loop::run(&self.plan, &mut self.playlist, &self.stop, &mut progress)?;
+        let mut measured =
+            open_loop::run(&self.plan, &mut self.playlist, &self.stop, &mut progress)?;
+        // Part of a run at this rate says nothing of the rate; the runs before do.
+        if let Some(failure) = measured.take_failure() {
+            return Err(failure);
+        }
         Ok(measured.result(&self.plan, self.command, environment))
     }
 

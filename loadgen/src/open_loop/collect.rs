@@ -50,6 +50,7 @@ pub(crate) struct Measured {
     void: Option<String>,
     clock_steps: u32,
     answers: Learned,
+    failure: Option<Error>,
 }
 
 /// Collects the senders' parts while they run.
@@ -146,7 +147,7 @@ impl<'r> Collector<'r> {
     }
 
     /// All senders have ended.
-    pub(super) fn finish(self, ended: Vec<Ended>, fed: &Fed) -> Result<Measured, Error> {
+    pub(super) fn finish(self, ended: Vec<Ended>, fed: Fed) -> Result<Measured, Error> {
         let losses = ended
             .iter()
             .fold(Losses::default(), |sum, each| sum.plus(&each.losses));
@@ -185,7 +186,8 @@ impl<'r> Collector<'r> {
             server,
             sockets: fed.sockets,
             addresses: fed.addresses,
-            ended_early: self.ended_early,
+            ended_early: self.ended_early || fed.failure.is_some(),
+            failure: fed.failure,
             answers: Learned::of(
                 ended.into_iter().map(|each| each.answers).collect(),
                 &fed.digests,
@@ -228,6 +230,11 @@ impl Measured {
     /// The latest counts of each digest that was asked about, in the digests' order, where they were to be kept.
     pub(crate) fn latest_answers(&self) -> &[(Digest, DigestCounts)] {
         &self.answers.latest
+    }
+
+    /// Why not all was sent, if something was wrong with what was to be sent. To be told after the result.
+    pub(crate) fn take_failure(&mut self) -> Option<Error> {
+        self.failure.take()
     }
 
     /// As it is written into files.

@@ -83,6 +83,16 @@ pub(super) struct Fed {
     pub(super) is_exhausted: bool,
     /// Of the digests whose answers matter.
     pub(super) digests: Numbers,
+    /// Why there was nothing more to send, if that is why.
+    pub(super) failure: Option<Error>,
+}
+
+/// What ended a trace that was in order.
+enum Cut {
+    /// Its own end, or nobody's interest in more.
+    Trace,
+    /// The end of the time.
+    Time,
 }
 
 /// Nobody wants any more requests.
@@ -108,21 +118,33 @@ impl<'r> Feed<'r> {
         }
     }
 
-    /// Prepares requests until the trace, the time or the interest in them ends.
-    pub(super) fn run(mut self) -> Result<Fed, Error> {
+    /// Prepares requests until the trace, the time or the interest in them ends, or the trace turns out to be damaged: what was
+    /// prepared before is sent all the same.
+    pub(super) fn run(mut self) -> Fed {
+        let prepared = self.prepare_all();
+        self.hand_over_all();
+        let is_exhausted = !matches!(prepared, Ok(Cut::Time));
+        Fed {
+            sockets: self.sources.sockets(),
+            addresses: self.sources.addresses(),
+            is_exhausted,
+            digests: self.digests,
+            failure: prepared.err(),
+        }
+    }
+
+    fn prepare_all(&mut self) -> Result<Cut, Error> {
         let started = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let began = Instant::now();
-        let mut is_exhausted = true;
         while let Some(event) = self.playlist.next()? {
             if event.begins_round {
                 self.schedule.next_round();
             }
             let intended = self.schedule.next(event.event.at);
             if self.plan.length().is_some_and(|length| intended >= length) {
-                is_exhausted = false;
-                break;
+                return Ok(Cut::Time);
             }
             let (sender, socket) = self.place(event.event.source)?;
             let time = started.saturating_add(intended).as_secs();
@@ -135,13 +157,7 @@ impl<'r> Feed<'r> {
                 self.hand_over_all();
             }
         }
-        self.hand_over_all();
-        Ok(Fed {
-            sockets: self.sources.sockets(),
-            addresses: self.sources.addresses(),
-            is_exhausted,
-            digests: self.digests,
-        })
+        Ok(Cut::Trace)
     }
 
     /// The sender of `source`, and the number of its socket over all senders.

@@ -169,13 +169,14 @@ pub(crate) fn run(
         // Nobody may wait for a place in a channel that is no longer read.
         drop(parts);
         let ended: Result<Vec<Ended>, Error> = senders.into_iter().map(join).collect();
-        let sent = join(feed)?;
+        let sent = join(feed);
         watched.transpose()?;
         let ended = ended?;
         if !shared.has_answer.load(Ordering::Relaxed) {
-            return Err(nobody(plan, &shared, collector.elapsed()));
+            let nobody = nobody(plan, &shared, collector.elapsed());
+            return Err(sent.failure.unwrap_or(nobody));
         }
-        collector.finish(ended, &sent)
+        collector.finish(ended, sent)
     })
 }
 

@@ -222,8 +222,11 @@ impl Report {
             ),
             assumption(
                 "runs counted",
-                format!("{}, {} of them void", measured.runs, measured.late_runs),
-                "void for nothing but requests sent late, at a rate that was kept: the server did as well or better",
+                measured.runs.to_string(),
+                &format!(
+                    "{} of them void for nothing but requests sent late, at a rate that was kept: the server did as well or better",
+                    measured.late_runs
+                ),
             ),
             assumption("digests stored", short(self.plan.digests), digests_source),
         ]
@@ -250,19 +253,15 @@ impl Report {
         vec![
             assumption(
                 "hot set",
-                format!(
-                    "{HOT_SET_BYTES_A_DIGEST} bytes a digest, at most {}",
-                    bytes(store.hot_set_bytes)
+                bytes(store.hot_set_bytes),
+                &format!(
+                    "at most, or {HOT_SET_BYTES_A_DIGEST} bytes a digest, measured in {STORE_RUN}; HotSetMemory's default, or --hot-set-memory"
                 ),
-                &format!("measured in {STORE_RUN}; HotSetMemory's default, or --hot-set-memory"),
             ),
             assumption(
                 "filter",
-                format!(
-                    "{} bytes a digest, {FILTERS_AT_ONCE} times",
-                    three_digits(FILTER_BYTES_A_DIGEST)
-                ),
-                &format!("measured in {STORE_RUN}; a second one while it is built anew"),
+                format!("{FILTERS_AT_ONCE} × {}", bytes(FILTER_BYTES_A_DIGEST)),
+                &format!("a digest, measured in {STORE_RUN}; a second one while it is built anew"),
             ),
             assumption(
                 "store cache",
@@ -276,13 +275,13 @@ impl Report {
             ),
             assumption(
                 "disk",
-                format!("{:.0} bytes a digest", store.disk_bytes_a_digest),
-                &flag("disk-bytes-a-digest"),
+                bytes(store.disk_bytes_a_digest),
+                &format!("a digest, {}", flag("disk-bytes-a-digest")),
             ),
             assumption(
                 "disk kept free",
-                format!("{} times that in all", three_digits(DISK_COPIES)),
-                "pages are written anew before the old ones are free; the most there can be, not measured",
+                format!("{} × that", three_digits(DISK_COPIES)),
+                "in all: pages are written anew before the old ones are free; the most there can be, not measured",
             ),
         ]
     }
@@ -336,7 +335,10 @@ impl Report {
             self.warning(),
             page::tiles(&tiles),
             page::section("What it rests on", &assumptions.html()),
-            page::section("What was measured", &loads.html()),
+            page::section(
+                "What was measured",
+                &loads.folded("Latency by rate, run by run"),
+            ),
         ];
         page::page(&title, &body.concat())
     }
