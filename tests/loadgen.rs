@@ -339,8 +339,8 @@ fn a_trace_that_is_damaged_midway_leaves_what_was_measured() {
     let echo = Echo::start();
     let folder = TempDir::new().unwrap();
     let (trace, json) = (folder.path().join("trace"), folder.path().join("json"));
-    let digests: String = (0..GOOD).map(|number| format!("{number:040x}\n")).collect();
-    std::fs::write(&trace, digests + "damage\n").unwrap();
+    let digests: Vec<String> = (0..GOOD).map(|number| format!("{number:040x}")).collect();
+    std::fs::write(&trace, digests.join("\n") + "\ndamage\n").unwrap();
     let target = echo.address.to_string();
     let name = trace.to_str().unwrap();
     let (output, result) = open_loop(

@@ -376,19 +376,20 @@ fn replies_after_the_limit_are_lost_and_late() {
     assert_eq!(result["answered"].as_u64().unwrap() + lost, 200);
 }
 
-/// On a busy machine a run may be void, which says nothing of what is tested; all of these are not.
-const VALID_RUN_ATTEMPTS: u32 = 8;
+/// On a busy machine a run may be void, which says nothing of what is tested; in so long a time not all of them are.
+const VALID_RUN_PATIENCE: Duration = Duration::from_secs(180);
 
 #[test]
 fn a_server_that_stalls_shows_in_both_latencies() {
-    for _ in 0..VALID_RUN_ATTEMPTS {
+    let began = Instant::now();
+    while began.elapsed() < VALID_RUN_PATIENCE {
         let (result, stalls_s) = replay_to_a_stalling_server();
         if result["void"].is_null() {
             return assert_stalls_show(&result, &stalls_s);
         }
         eprintln!("void, on a busy machine: {}", result["void"]);
     }
-    panic!("no run of {VALID_RUN_ATTEMPTS} was valid: the generator always fell behind");
+    panic!("no run in {VALID_RUN_PATIENCE:?} was valid: the generator always fell behind");
 }
 
 const STALLED_RUN_S: f64 = 4.0;
@@ -411,7 +412,14 @@ fn replay_to_a_stalling_server() -> (Value, Vec<f64>) {
     );
     let duration = STALLED_RUN_S.to_string();
     let arguments = ["--rate", "1000", "--duration", &duration, "--timeout", "5"];
-    let result = replay(CHECKS, server.address, &arguments);
+    let target = server.address.to_string();
+    let result = result(|json| {
+        // Where it may, the generator goes before other tests; where it may not, it runs all the same.
+        let mut first = Command::new("nice");
+        first.args(["-n", "-20"]).arg(program("loadgen"));
+        first.args(["replay", CHECKS, "--target", &target, "--json", json]);
+        first.args(arguments).output().unwrap()
+    });
     (result, server.stop())
 }
 
