@@ -9,6 +9,8 @@ reference=${CARGO_TARGET_DIR:-target}/reference
 oracle=${CARGO_TARGET_DIR:-target}/digest-oracle
 mails=${CARGO_TARGET_DIR:-target}/real-mails
 pyzor=1.1.2
+histograms=${CARGO_TARGET_DIR:-target}/hdrhistogram
+hdrhistogram=0.10.8
 # The html.parser of CPython 3.11.0 to 3.11.13. Digests depend on it, and Debian's 3.11.2 has had a newer one since deb12u9.
 html_parser=2fc512ae95bed2746b5ba3fabb14fcebf3114ff808ce97d96214ddd613b253da
 
@@ -65,7 +67,17 @@ install_oracle() {
     echo 'no Python 3.11 with the html.parser of 3.11.13 or older; one way to get it: uv python install 3.11.7' >&2
 }
 
+# The Python library of HdrHistogram's authors.
+install_histograms() {
+    "$histograms/bin/python3" -c 'import hdrh.log' 2>/dev/null && return
+    rm -rf "$histograms"
+    /usr/bin/python3 -m venv "$histograms" &&
+        "$histograms/bin/pip" install --quiet --disable-pip-version-check "hdrhistogram==$hdrhistogram" ||
+        echo "HdrHistogram's Python library $hdrhistogram could not be installed" >&2
+}
+
 install_packages
+install_histograms
 install_reference
 install_oracle
 tests/install_mails.sh "$mails" "$reference/bin/pip"

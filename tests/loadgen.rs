@@ -21,13 +21,13 @@ const IN_FLIGHT: u64 = 256;
 const UNDER_WAY: Duration = Duration::from_secs(2);
 
 /// A started `loadgen echo`, killed when dropped.
-struct Echo {
+pub(crate) struct Echo {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Echo {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut child = Command::new(program("loadgen"))
             .arg("echo")
             .stdout(Stdio::piped())

@@ -55,6 +55,9 @@ mod replay;
 // The load generator's answer check: two servers of which one knows something else.
 mod answers;
 
+// Histograms of the load generator, read by HdrHistogram's own library.
+mod histograms;
+
 // The rules of the house: crate arrows, the boundary of unsafe code, true code maps, tidy files, live links.
 mod tidy;
 

@@ -376,27 +376,29 @@ fn replies_after_the_limit_are_lost_and_late() {
     assert_eq!(result["answered"].as_u64().unwrap() + lost, 200);
 }
 
-/// On a busy machine a run may be void, which says nothing of what is tested; in so long a time not all of them are.
-const VALID_RUN_PATIENCE: Duration = Duration::from_secs(180);
+/// On a busy machine the generator may be late; in so long a time it is not always.
+const ON_TIME_PATIENCE: Duration = Duration::from_secs(180);
+const STALL: Duration = Duration::from_millis(200);
 
 #[test]
 fn a_server_that_stalls_shows_in_both_latencies() {
+    // A request that is late by so much waits in a stall for that much less, which is within what is allowed below.
+    let late_us = STALL.as_secs_f64() * 1e6 / 10.0;
     let began = Instant::now();
-    while began.elapsed() < VALID_RUN_PATIENCE {
+    while began.elapsed() < ON_TIME_PATIENCE {
         let (result, stalls_s) = replay_to_a_stalling_server();
-        if result["void"].is_null() {
+        if number(&result, "/schedule/lag/p99_us") <= late_us {
             return assert_stalls_show(&result, &stalls_s);
         }
-        eprintln!("void, on a busy machine: {}", result["void"]);
+        eprintln!("late, on a busy machine: {}", result["void"]);
     }
-    panic!("no run in {VALID_RUN_PATIENCE:?} was valid: the generator always fell behind");
+    panic!("in {ON_TIME_PATIENCE:?} the generator was never on time");
 }
 
 const STALLED_RUN_S: f64 = 4.0;
 
 /// A run against a server that stalls once a second, and how long it stalled each time.
 fn replay_to_a_stalling_server() -> (Value, Vec<f64>) {
-    const STALL: Duration = Duration::from_millis(200);
     let server = Fake::start(
         (Instant::now(), Vec::new()),
         |(next, stalls_s), socket, _, datagram, client| {
@@ -412,14 +414,7 @@ fn replay_to_a_stalling_server() -> (Value, Vec<f64>) {
     );
     let duration = STALLED_RUN_S.to_string();
     let arguments = ["--rate", "1000", "--duration", &duration, "--timeout", "5"];
-    let target = server.address.to_string();
-    let result = result(|json| {
-        // Where it may, the generator goes before other tests; where it may not, it runs all the same.
-        let mut first = Command::new("nice");
-        first.args(["-n", "-20"]).arg(program("loadgen"));
-        first.args(["replay", CHECKS, "--target", &target, "--json", json]);
-        first.args(arguments).output().unwrap()
-    });
+    let result = replay(CHECKS, server.address, &arguments);
     (result, server.stop())
 }
 

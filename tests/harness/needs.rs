@@ -24,6 +24,8 @@ pub(crate) enum Need {
     Mails,
     /// Python's gdbm module (Debian `python3-gdbm`) within reach of the reference server.
     Gdbm,
+    /// `HdrHistogram`'s Python library in a virtual environment.
+    HdrHistogram,
     /// Debian's `spamassassin`.
     SpamAssassin,
     /// Debian's `rspamd`.
@@ -64,6 +66,10 @@ impl Need {
                 "messages from every source of tests/install_mails.sh",
             ),
             Self::Gdbm => (imports_gdbm(), "python3-gdbm"),
+            Self::HdrHistogram => (
+                reference::hdr_python().exists(),
+                "HdrHistogram's Python library",
+            ),
             Self::SpamAssassin => (runs("spamassassin", &["--version"]), "spamassassin"),
             Self::Rspamd => (runs("rspamd", &["--version"]), "rspamd"),
             Self::Procmail => (runs("procmail", &["-v"]), "procmail"),

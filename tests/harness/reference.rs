@@ -21,6 +21,11 @@ pub(crate) fn oracle_python() -> PathBuf {
     target().join("digest-oracle/bin/python3")
 }
 
+/// A Python that can import the library of `HdrHistogram`'s authors.
+pub(crate) fn hdr_python() -> PathBuf {
+    target().join("hdrhistogram/bin/python3")
+}
+
 /// Where real messages come from, each with a directory of its own: see `tests/install_mails.sh`.
 const MAIL_SOURCES: [&str; 8] = [
     "baunsu",
