@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use pyzor_protocol::Digest;
 
+use super::machine::{self, SenderGaps};
 use super::sender::{Ended, Shared};
 use super::server_drops::ServerDrops;
 use super::{Fed, Part, Plan};
@@ -19,7 +20,8 @@ use crate::latency::{Compact, Latencies};
 use crate::losses::Losses;
 use crate::report::progress::Progress;
 use crate::result::{
-    FORMAT, IntervalResult, RunResult, ScheduleKind, ScheduleResult, ServerResult, per_second,
+    FORMAT, IntervalResult, MachineGaps, RunResult, ScheduleKind, ScheduleResult, ServerResult,
+    per_second,
 };
 use crate::schedule::Pace;
 use crate::tally::Tally;
@@ -51,6 +53,7 @@ pub(crate) struct Measured {
     clock_steps: u32,
     answers: Learned,
     failure: Option<Error>,
+    machine: MachineGaps,
 }
 
 /// Collects the senders' parts while they run.
@@ -69,6 +72,7 @@ pub(super) struct Collector<'r> {
     sum: Part,
     timeline: Vec<IntervalResult>,
     server: Option<Server>,
+    stolen_before_s: Option<f64>,
     pub(super) ended_early: bool,
 }
 
@@ -89,12 +93,14 @@ impl<'r> Collector<'r> {
             sum: Part::new(0, 0),
             timeline: Vec::new(),
             server: server.transpose()?,
+            stolen_before_s: None,
             ended_early: false,
         })
     }
 
     pub(super) fn begin(&mut self, start: Instant) {
         self.start = start;
+        self.stolen_before_s = machine::stolen_s(&self.plan.cores);
     }
 
     pub(super) fn elapsed(&self) -> Duration {
@@ -168,6 +174,11 @@ impl<'r> Collector<'r> {
             _ => last_sent,
         };
         let window = sending.saturating_sub(self.plan.warmup);
+        let gaps: Vec<SenderGaps> = ended.iter().map(|each| each.gaps).collect();
+        let stolen_s = self
+            .stolen_before_s
+            .zip(machine::stolen_s(&self.plan.cores));
+        let stolen_s = stolen_s.map(|(before, after)| (after - before).max(0.0));
         let intended = self.sum.tally.all_sent() + losses.unsent;
         let server = self.server.map(Server::finish).transpose()?;
         let (server, dropped) = server.map_or((None, None), |(used, drops)| (used, Some(drops)));
@@ -188,6 +199,7 @@ impl<'r> Collector<'r> {
             addresses: fed.addresses,
             ended_early: self.ended_early || fed.failure.is_some(),
             failure: fed.failure,
+            machine: machine::gaps(&gaps, stolen_s),
             answers: Learned::of(
                 ended.into_iter().map(|each| each.answers).collect(),
                 &fed.digests,
@@ -290,6 +302,7 @@ impl Measured {
                 .unwrap_or_else(|| per_second(self.intended, self.window)),
             lag: Compact::of(&self.lag),
             clock_steps: self.clock_steps,
+            machine: Some(self.machine),
         }
     }
 }

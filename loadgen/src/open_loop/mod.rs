@@ -8,14 +8,21 @@
 //! | `sender` | sends and receives: one thread, or one a core |
 //! | `outstanding` | which request a reply belongs to |
 //! | `clock` | one clock for what is sent and what the kernel has received |
+//! | `machine` | what the machine takes away from a sender |
 //! | `server_drops` | what the server's kernel had no room for |
 //! | `collect` | what the senders counted, put together |
 //!
 //! Here the threads are started, watched and ended.
+//!
+//! A sender without a core of its own is left to the kernel, which moves it away from a busy core: a default would be the same
+//! one for two generators on a machine, and might be the server's. Datagrams go by `sendmmsg`: segmentation in the kernel
+//! (`UDP_SEGMENT`) takes only datagrams of one length to one address from one socket, and requests that are due together
+//! seldom are.
 
 mod clock;
 mod collect;
 mod feed;
+mod machine;
 mod outstanding;
 mod queue;
 mod sender;
@@ -40,6 +47,7 @@ use crate::tally::Tally;
 use collect::Collector;
 pub(crate) use collect::Measured;
 use feed::{Fed, Feed, MAX_CHUNKS};
+use machine::Pauses;
 use sender::{Channels, Ended, Sender, Shared};
 
 /// From the moment when everything is ready to the first request: senders wake up, and the kernel begins to note arrivals.
@@ -138,6 +146,7 @@ pub(crate) fn run(
     let shared = Shared::default();
     let (ready, is_ready) = mpsc::sync_channel(1);
     let (part_sender, parts) = mpsc::sync_channel(MAX_PARTS);
+    let (calibrated, is_calibrated) = mpsc::sync_channel(plan.cores.len());
     thread::scope(|scope| {
         let mut chunk_senders = Vec::new();
         let mut senders = Vec::new();
@@ -145,6 +154,10 @@ pub(crate) fn run(
             let (chunk_sender, chunks) = mpsc::sync_channel(MAX_CHUNKS);
             let (spare_sender, spares) = mpsc::sync_channel(MAX_PARTS);
             let (start, is_started) = mpsc::sync_channel(1);
+            let gate = Gate {
+                calibrated: calibrated.clone(),
+                is_started,
+            };
             let channels = Channels {
                 number,
                 chunks,
@@ -152,15 +165,15 @@ pub(crate) fn run(
                 spares,
             };
             let shared = &shared;
-            let run = move || send(plan, core, shared, channels, &is_started);
+            let run = move || send(plan, core, shared, channels, gate);
             chunk_senders.push(chunk_sender);
             collector.spares.push(spare_sender);
             senders.push((start, scope.spawn(run)));
         }
-        drop(part_sender);
+        drop((part_sender, calibrated));
         let feed = Feed::new(plan, playlist, chunk_senders, ready);
         let feed = scope.spawn(|| feed.run());
-        let watched = begin(&is_ready, &mut senders).map(|start| {
+        let watched = begin(&is_ready, &is_calibrated, &mut senders).map(|start| {
             collector.begin(start);
             watch(plan, &shared, stop, &parts, &mut collector)
         });
@@ -186,13 +199,26 @@ type Senders<'scope> = Vec<(
 )>;
 
 /// Starts all senders at one moment, when there is something to send; `None` if there will never be.
-fn begin(is_ready: &Receiver<()>, senders: &mut Senders<'_>) -> Option<Instant> {
+fn begin(
+    is_ready: &Receiver<()>,
+    is_calibrated: &Receiver<()>,
+    senders: &mut Senders<'_>,
+) -> Option<Instant> {
     is_ready.recv().ok()?;
+    // One that cannot is gone, and says why when it is joined.
+    is_calibrated.iter().for_each(drop);
     let start = Instant::now() + HEAD_START;
     for (sender, _) in senders {
         let _ = sender.send(start);
     }
     Some(start)
+}
+
+/// Where a sender waits for the others.
+struct Gate {
+    /// Dropped when it has looked at its core.
+    calibrated: SyncSender<()>,
+    is_started: Receiver<Instant>,
 }
 
 /// One sender's thread.
@@ -201,15 +227,17 @@ fn send(
     core: Option<usize>,
     shared: &Shared,
     channels: Channels,
-    is_started: &Receiver<Instant>,
+    gate: Gate,
 ) -> Result<Ended, Error> {
     if let Some(core) = core {
         cpu::pin(core).map_err(|source| Error::Pin(core, source))?;
     }
+    let pauses = Pauses::look();
+    drop(gate.calibrated);
     let sender = Sender::new(plan, shared, channels)?;
-    match is_started.recv() {
+    match gate.is_started.recv() {
         Ok(start) => sender
-            .run(start)
+            .run(start, pauses)
             .map_err(|source| Error::Send(plan.target, source)),
         Err(_) => Ok(Ended::default()),
     }

@@ -17,6 +17,7 @@ use pyzor_protocol::Operation;
 
 use super::clock::{Clock, nanoseconds};
 use super::feed::{Chunk, Prepared};
+use super::machine::{Pauses, SenderGaps, ThreadAccount};
 use super::outstanding::{Outstanding, Sent, Verdict};
 use super::queue::Queue;
 use super::{Part, Plan};
@@ -86,6 +87,8 @@ pub(super) struct Sender<'r> {
     /// The socket whose requests expire next.
     expires_next: usize,
     idle_ns: u64,
+    /// Of that: the feed had nothing ready.
+    starved_ns: u64,
     last_sent_ns: u64,
 }
 
@@ -99,6 +102,7 @@ pub(super) struct Ended {
     pub(super) last_sent: Duration,
     pub(super) clock_steps: u32,
     pub(super) answers: Answers,
+    pub(super) gaps: SenderGaps,
 }
 
 struct Connection {
@@ -134,16 +138,20 @@ impl<'r> Sender<'r> {
             answers: Answers::new(&plan.answers),
             expires_next: 0,
             idle_ns: 0,
+            starved_ns: 0,
             last_sent_ns: 0,
         })
     }
 
     /// Sends all there is to send from `start` on, and waits for the replies.
-    pub(super) fn run(mut self, start: Instant) -> io::Result<Ended> {
+    /// `pauses` are those that were found before.
+    pub(super) fn run(mut self, start: Instant, pauses: Pauses) -> io::Result<Ended> {
+        let account = ThreadAccount::now();
         wait_until(start);
         self.clock = Clock::new(start);
         self.send_and_receive()?;
         let sending_ended_ns = self.clock.now_ns();
+        let in_run = ThreadAccount::now().since(account);
         self.shared.finished.fetch_add(1, Ordering::Relaxed);
         self.drain()?;
         self.part.length_ns = sending_ended_ns.saturating_sub(self.part_began_ns());
@@ -156,6 +164,11 @@ impl<'r> Sender<'r> {
             last_sent: Duration::from_nanos(self.last_sent_ns),
             clock_steps: self.clock.steps(),
             answers: self.answers,
+            gaps: SenderGaps {
+                pauses,
+                in_run,
+                starved: Duration::from_nanos(self.starved_ns),
+            },
         })
     }
 
@@ -174,6 +187,9 @@ impl<'r> Sender<'r> {
             now_ns = self.clock.now_ns();
             if is_idle {
                 self.idle_ns += now_ns - began_ns;
+                if self.queue.next_ns().is_none() && !self.queue.has_ended() {
+                    self.starved_ns += now_ns - began_ns;
+                }
             }
             if now_ns >= next_tick_ns {
                 next_tick_ns = now_ns + TICK_NS;

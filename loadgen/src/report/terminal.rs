@@ -5,7 +5,9 @@ use std::fmt;
 use crate::answers::{AnswerResult, DigestCounts};
 use crate::latency::Percentiles;
 use crate::losses::Losses;
-use crate::result::{OperationResult, RunResult, ScheduleKind, ScheduleResult, ServerResult};
+use crate::result::{
+    MachineGaps, OperationResult, RunResult, ScheduleKind, ScheduleResult, ServerResult,
+};
 
 /// Prints as the summary of a run.
 pub(crate) struct Summary<'r>(pub(crate) &'r RunResult);
@@ -21,6 +23,10 @@ impl fmt::Display for Summary<'_> {
         write_losses(&run.losses, f)?;
         if let Some(schedule) = &run.schedule {
             write_schedule(schedule, f)?;
+            schedule
+                .machine
+                .as_ref()
+                .map_or(Ok(()), |machine| write_machine(machine, f))?;
         }
         if let Some(server) = &run.server {
             write_server(server, f)?;
@@ -98,6 +104,34 @@ fn write_schedule(schedule: &ScheduleResult, f: &mut fmt::Formatter<'_>) -> fmt:
         grouped_float(lag.max_us),
     )
 }
+
+fn write_machine(machine: &MachineGaps, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(
+        f,
+        "machine   {:>12} pauses before the run, {} of the time, at most {} us; in it: {} ms waited for a core, {} ms stolen, preempted {} times",
+        grouped(machine.pauses),
+        percent(machine.paused_share),
+        grouped_float(machine.longest_pause_us),
+        grouped_float(machine.waited_s * 1e3),
+        machine
+            .stolen_s
+            .map_or("unknown".to_owned(), |stolen_s| grouped_float(
+                stolen_s * 1e3
+            )),
+        grouped(machine.involuntary_switches),
+    )?;
+    if machine.starved_s >= NOTEWORTHY_S {
+        writeln!(
+            f,
+            "feed      {:>12} ms behind: requests were not made ready in time",
+            grouped_float(machine.starved_s * 1e3)
+        )?;
+    }
+    Ok(())
+}
+
+/// Less is of no consequence.
+const NOTEWORTHY_S: f64 = 0.001;
 
 fn write_server(server: &ServerResult, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(
@@ -251,6 +285,16 @@ check           20,000  50.0 %    5,001    9,003    9,904    9,994   10,002   20
             intended_rate_per_s: 10_000.5,
             lag: Compact::of(&Latencies::new()),
             clock_steps: 0,
+            machine: Some(MachineGaps {
+                looked_s: 0.2,
+                pauses: 12,
+                longest_pause_us: 340.0,
+                paused_share: 0.004,
+                waited_s: 0.0032,
+                involuntary_switches: 14,
+                stolen_s: Some(0.01),
+                starved_s: 0.002,
+            }),
         });
         run.operations[0].intended = Some(run.operations[0].service);
         let text = Summary(&run).to_string();
@@ -258,6 +302,8 @@ check           20,000  50.0 %    5,001    9,003    9,904    9,994   10,002   20
             "VOID: the generator fell behind\n",
             ": as recorded at 2.5 x (10,001 /s) on 16 sockets of 1,000 addresses, 2.00 s, ended early",
             "20,001 due   sent late by p50 0",
+            "12 pauses before the run, 0.4 % of the time, at most 340 us; in it: 3 ms waited for a core, 10 ms stolen, preempted 14 times\n",
+            "2 ms behind: requests were not made ready in time",
             "\n  from the intended time          5,001",
         ] {
             assert!(text.contains(part), "{part}\n{text}");

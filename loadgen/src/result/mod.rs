@@ -76,6 +76,29 @@ pub(crate) struct ScheduleResult {
     /// How often the machine's clock was set during the run, which makes its latencies doubtful.
     #[serde(default)]
     pub(crate) clock_steps: u32,
+    /// What the machine took away from the generator.
+    #[serde(default)]
+    pub(crate) machine: Option<MachineGaps>,
+}
+
+/// Pauses that are not the generator's own, over all threads that send.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MachineGaps {
+    /// How long they looked at nothing but the clock before the run.
+    pub(crate) looked_s: f64,
+    /// Pauses of 20 us or more while they did.
+    pub(crate) pauses: u64,
+    pub(crate) longest_pause_us: f64,
+    /// Of the time looked: 0 to 1.
+    pub(crate) paused_share: f64,
+    /// In the run: how long they were ready to run while the kernel ran others on their cores.
+    pub(crate) waited_s: f64,
+    /// In the run: how often the kernel sent them away.
+    pub(crate) involuntary_switches: u64,
+    /// In the run: what the hypervisor took from their cores, or from all where they had none of their own.
+    pub(crate) stolen_s: Option<f64>,
+    /// In the run: how long nothing was ready to be sent, because requests were not made ready in time.
+    pub(crate) starved_s: f64,
 }
 
 /// Where send times come from.
@@ -388,6 +411,7 @@ pub(crate) mod tests {
                 intended_rate_per_s: rate_per_s,
                 lag: Compact::of(&Latencies::new()),
                 clock_steps: 0,
+                machine: None,
             }),
             ..run
         }

@@ -10,7 +10,7 @@ use crate::answers::Difference;
 use crate::latency::{Latencies, Percentiles};
 use crate::report::assertion::Assertion;
 use crate::report::terminal::{counts, described, grouped, percent};
-use crate::result::{OperationResult, RunResult};
+use crate::result::{MachineGaps, OperationResult, RunResult};
 
 /// A generator that was idle for less than this share of the time was the limit, or close to it.
 const BUSY_IDLE_SHARE: f64 = 0.03;
@@ -424,8 +424,66 @@ fn schedule(run: &RunResult) -> String {
     };
     page::section(
         "Was the schedule kept?",
-        &(facts + "<br>\n" + &table.html()),
+        &(facts
+            + "<br>\n"
+            + &table.html()
+            + &schedule.machine.as_ref().map_or_else(String::new, machine)),
     )
+}
+
+/// What made requests late that is not the generator's fault, or is.
+fn machine(gaps: &MachineGaps) -> String {
+    const US_PER_S: f64 = 1e6;
+    let seconds = |s: f64| time(s * US_PER_S);
+    let rows = [
+        (
+            "Pauses before the run",
+            grouped(gaps.pauses),
+            "of 20 µs or more, in threads that looked at nothing but the clock",
+        ),
+        (
+            "The longest of them",
+            time(gaps.longest_pause_us),
+            "the machine's doing: the generator had nothing to do",
+        ),
+        (
+            "Their share",
+            percent(gaps.paused_share),
+            "of the time looked",
+        ),
+        (
+            "Waited for a core",
+            seconds(gaps.waited_s),
+            "in the run: ready to send, while the kernel ran other programs",
+        ),
+        (
+            "Preempted",
+            grouped(gaps.involuntary_switches),
+            "times in the run",
+        ),
+        (
+            "Stolen",
+            gaps.stolen_s.map_or("unknown".to_owned(), seconds),
+            "in the run: taken from the cores by the hypervisor",
+        ),
+        (
+            "Requests not ready",
+            seconds(gaps.starved_s),
+            "in the run: the generator's own feed was behind",
+        ),
+    ];
+    let row = |(name, value, meaning): (&str, String, &str)| {
+        vec![
+            Cell::Named(name.to_owned(), meaning.to_owned()),
+            Cell::number(value),
+        ]
+    };
+    let table = Table {
+        caption: "What the machine took away from the generator",
+        heads: vec!["", ""],
+        rows: rows.into_iter().map(row).collect(),
+    };
+    format!("<br>\n{}", table.html())
 }
 
 pub(super) fn environment(run: &RunResult) -> String {
