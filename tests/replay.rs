@@ -467,10 +467,9 @@ fn a_generator_that_was_stopped_says_so_and_does_not_blame_the_server() {
         "{result}"
     );
     assert!(number(&result, "/operations/0/intended/max_us") >= stopped_us);
-    assert!(
-        number(&result, "/operations/0/service/p99_us") < stopped_us / 2.0,
-        "{result}"
-    );
+    let [service_us, intended_us] = ["service", "intended"]
+        .map(|clock| number(&result, &format!("/operations/0/{clock}/p99_us")));
+    assert!(service_us < intended_us, "{result}");
     assert_eq!(result["sent"], 1500);
     assert_eq!(result["answered"], 1500);
 }
@@ -497,8 +496,9 @@ fn what_the_servers_kernel_drops_is_attributed_to_it() {
         .set_recv_buffer_size(1)
         .unwrap();
     let target = socket.local_addr().unwrap();
+    let (end, has_ended) = std::sync::mpsc::channel::<()>();
     let server = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(1500));
+        assert!(eventually(PATIENCE, || kernel_drops(target.port()) > 400));
         socket
             .set_read_timeout(Some(Duration::from_secs(1)))
             .unwrap();
@@ -507,7 +507,7 @@ fn what_the_servers_kernel_drops_is_attributed_to_it() {
             answer(&socket, &buffer[..length], client);
         }
         // Its drops are read from it at the end.
-        std::thread::sleep(Duration::from_secs(4));
+        let _ = has_ended.recv();
     });
     let pid = std::process::id().to_string();
     let arguments = [
@@ -525,7 +525,20 @@ fn what_the_servers_kernel_drops_is_attributed_to_it() {
     assert!(counted[0] > 400, "{result}");
     assert_eq!(counted[1], counted[0], "{result}");
     assert_eq!(counted[2], 0);
+    drop(end);
     server.join().unwrap();
+}
+
+/// What the kernel has dropped at the IPv4 sockets of a port: the last column of `proc_net_udp(5)`.
+fn kernel_drops(port: u16) -> u64 {
+    let table = std::fs::read_to_string("/proc/net/udp").unwrap();
+    let local = format!(":{port:04X}");
+    let sockets = table.lines().map(|line| line.split_whitespace());
+    let ours = sockets.filter_map(|mut columns| {
+        columns.nth(1)?.ends_with(&local).then_some(())?;
+        columns.next_back()?.parse::<u64>().ok()
+    });
+    ours.sum()
 }
 
 #[test]
@@ -630,6 +643,28 @@ fn a_ramp_measures_each_step() {
 }
 
 #[test]
+fn the_longest_datagrams_and_a_single_moment_are_replayed() {
+    let (server, seen) = counting();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace.pcap");
+    let source = "192.0.2.7:1024".parse().unwrap();
+    let mut long = b"Op: ping\nThread: 1\nTime: 1\nPad: ".to_vec();
+    // The most that an IPv4 packet holds: with another Thread and Time it would be longer.
+    long.resize(65_507, b'a');
+    let ping = b"Op: ping\nThread: 1\n\n".to_vec();
+    write_capture(
+        &file,
+        &[long, ping].map(|datagram| (Duration::ZERO, source, datagram)),
+    );
+    let arguments = ["--loop", "--duration", "2.5"];
+    let result = replay(file.to_str().unwrap(), server.address, &arguments);
+    // All of a moment, and the next round a second later.
+    assert_eq!(result["sent"], 6, "{result}");
+    assert_eq!(result["answered"], 6);
+    assert_eq!(seen.load(Ordering::Relaxed), 6);
+}
+
+#[test]
 fn what_cannot_be_done_is_one_line() {
     let server = serve(|socket, _, datagram, client| answer(socket, datagram, client));
     let alive = server.address.to_string();
@@ -651,6 +686,10 @@ fn what_cannot_be_done_is_one_line() {
             "cannot find the target nowhere.invalid:1",
         ),
         (vec!["/dev/null", "--target", &alive], "/dev/null is empty"),
+        (
+            vec!["-", "--target", &alive, "--loop"],
+            "standard input can be read only once",
+        ),
         (vec!["/missing", "--target", &alive], "cannot read /missing"),
         (
             vec![CHECKS, "--target", &alive, "--json", "/missing/a"],

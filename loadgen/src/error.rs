@@ -47,6 +47,8 @@ pub(crate) enum Error {
     UnknownTrace(PathBuf),
     #[error("synthetic mix: {part}: {problem}")]
     Mix { part: String, problem: String },
+    #[error("standard input can be read only once: --loop, ramp and knee need the trace in a file")]
+    EndlessInput,
     #[error("{0} never ends: say how long with requests=N")]
     Endless(PathBuf),
     #[error(

@@ -61,6 +61,9 @@ fn wanted(flags: &ReplayFlags) -> Result<Wanted, Error> {
 /// The requests to send.
 pub(crate) fn playlist(load: &LoadFlags, is_endless: bool) -> Result<Playlist, Error> {
     let accounts = load.accounts.as_deref().map(Accounts::read).transpose()?;
+    if is_endless && trace::is_standard_input(&load.trace.file) {
+        return Err(Error::EndlessInput);
+    }
     let (flags, seed) = (load.trace.clone(), load.seed);
     let open = move || trace::open(&flags.file, &flags.options(seed));
     Playlist::new(

@@ -2,7 +2,8 @@
 //! named users a new signature. Everything else stays as it was sent, mistakes included.
 //!
 //! Values are replaced where they stand, and the server's own parser then says whether it sees the new `Thread`. A datagram
-//! for which it does not, because it has none or hides it in folds, is sent as it was recorded.
+//! for which it does not, because it has none or hides it in folds, is sent as it was recorded; so is one that would become
+//! longer than a datagram can be.
 
 use std::ops::Range;
 
@@ -10,6 +11,7 @@ use pyzor_protocol::{AccountKey, Digest, Operation, Request, Scratch, User};
 
 use crate::accounts::Accounts;
 use crate::request::Thread;
+use crate::trace::LONGEST_DATAGRAM_BYTES;
 
 /// Rewrites requests one after the other.
 pub(crate) struct Rewriter {
@@ -67,7 +69,8 @@ impl Rewriter {
         let request = Request::parse(&bytes[start..], &mut self.scratch);
         let operation = request.operation();
         let digest = counted_digest(&request);
-        let is_marked = request.thread() == thread;
+        let is_sendable = bytes.len() - start <= LONGEST_DATAGRAM_BYTES;
+        let is_marked = is_sendable && request.thread() == thread;
         if !is_marked {
             bytes.truncate(start);
             bytes.extend_from_slice(recorded);
@@ -284,5 +287,15 @@ mod tests {
         fn any_datagram_can_be_rewritten(recorded: Vec<u8>) {
             rewrite(&recorded);
         }
+    }
+
+    #[test]
+    fn what_would_become_too_long_is_sent_as_it_was() {
+        let mut recorded = b"Op: ping\nThread: 1\nTime: 1\nPad: ".to_vec();
+        recorded.resize(LONGEST_DATAGRAM_BYTES, b'a');
+        let (sent, rewritten, counts) = rewrite(&recorded);
+        assert_eq!(sent, recorded);
+        assert!(!rewritten.is_marked);
+        assert_eq!(counts.unmarked, 1);
     }
 }

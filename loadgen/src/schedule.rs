@@ -70,10 +70,11 @@ impl Schedule {
     pub(crate) fn next_round(&mut self) {
         let requests = self.given - self.given_before_round;
         let gaps = as_float(requests.saturating_sub(1));
-        let mean_gap_s = if gaps > 0.0 {
-            (self.latest_s - self.round_start_s) / gaps
+        let length_s = self.latest_s - self.round_start_s;
+        let mean_gap_s = if gaps > 0.0 && length_s > 0.0 {
+            length_s / gaps
         } else {
-            LONE_REQUEST_GAP_S
+            LONE_MOMENT_GAP_S
         };
         self.round_start_s = self.latest_s + mean_gap_s;
         self.given_before_round = self.given;
@@ -85,8 +86,8 @@ impl Schedule {
     }
 }
 
-/// A trace of a single request has no time between requests.
-const LONE_REQUEST_GAP_S: f64 = 1.0;
+/// A trace of a single request, or of a single moment, has no time between requests.
+const LONE_MOMENT_GAP_S: f64 = 1.0;
 
 #[expect(clippy::cast_precision_loss, reason = "no run sends 2^52 requests")]
 fn as_float(count: u64) -> f64 {
@@ -120,6 +121,10 @@ mod tests {
         assert_eq!(times(&mut schedule, &[0]), [120]);
         schedule.next_round();
         assert_eq!(times(&mut schedule, &[0]), [1120], "a lone request");
+        schedule.next_round();
+        assert_eq!(times(&mut schedule, &[0, 0]), [2120, 2120]);
+        schedule.next_round();
+        assert_eq!(times(&mut schedule, &[0]), [3120], "a lone moment");
     }
 
     #[test]

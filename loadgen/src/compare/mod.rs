@@ -16,13 +16,15 @@
 mod quantity;
 mod rank;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::flags::CompareFlags;
 use crate::report::Verdict;
-use crate::result::RunResult;
+use crate::report::terminal::grouped_float;
+use crate::result::{RunResult, ScheduleKind};
 use quantity::Quantity;
 use rank::Finding;
 
@@ -128,7 +130,7 @@ impl Comparison {
                 .iter()
                 .map(|(quantity, samples)| judge.row(*quantity, samples))
                 .collect(),
-            differences: differences(&before[0], &after[0]),
+            differences: all_differences(before, after),
         }
     }
 
@@ -239,6 +241,15 @@ impl Judge {
     }
 }
 
+/// What makes the sides hard to compare, each difference once.
+fn all_differences(before: &[RunResult], after: &[RunResult]) -> Vec<String> {
+    let pairs = before.iter().zip(after);
+    let mut all: Vec<String> = pairs.flat_map(|(a, b)| differences(a, b)).collect();
+    let mut seen = BTreeSet::new();
+    all.retain(|difference| seen.insert(difference.clone()));
+    all
+}
+
 /// What makes two runs hard to compare.
 fn differences(before: &RunResult, after: &RunResult) -> Vec<String> {
     let differing =
@@ -271,6 +282,8 @@ fn differences(before: &RunResult, after: &RunResult) -> Vec<String> {
             or_none(before.in_flight),
             or_none(after.in_flight),
         ),
+        differing("schedule", schedule(before), schedule(after)),
+        differing("seed", before.seed.to_string(), after.seed.to_string()),
         differing(
             "sockets",
             before.sockets.to_string(),
@@ -280,6 +293,19 @@ fn differences(before: &RunResult, after: &RunResult) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// When requests were to be sent.
+fn schedule(run: &RunResult) -> String {
+    let Some(schedule) = &run.schedule else {
+        return "as answers come".to_owned();
+    };
+    let rate = grouped_float(schedule.intended_rate_per_s);
+    match schedule.kind {
+        ScheduleKind::Recorded { speed } => format!("as recorded, times {speed}"),
+        ScheduleKind::Constant => format!("{rate} /s"),
+        ScheduleKind::Poisson => format!("{rate} /s at random"),
+    }
 }
 
 impl fmt::Display for Comparison {

@@ -49,7 +49,7 @@ impl Clock {
     }
 
     /// When a datagram came that is read at `now_ns`, if the wall clock showed `wall` then; now, where that is not
-    /// known or cannot be: before `sent_ns`, or after now.
+    /// known or cannot be, after now.
     pub(crate) fn arrival_ns(&self, wall: Option<Duration>, now_ns: u64) -> u64 {
         let since_start =
             wall.and_then(|wall| nanoseconds(wall).checked_sub(self.wall_at_start_ns));

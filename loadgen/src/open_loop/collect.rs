@@ -10,7 +10,7 @@ use pyzor_protocol::Digest;
 use super::machine::{self, SenderGaps};
 use super::sender::{Ended, Shared};
 use super::server_drops::ServerDrops;
-use super::{Fed, Part, Plan};
+use super::{Fed, Part, Plan, WATCH_EVERY};
 use crate::answers::DigestCounts;
 use crate::answers::check::Learned;
 use crate::cpu::{CpuReading, CpuUse, ProcessClock};
@@ -105,6 +105,14 @@ impl<'r> Collector<'r> {
 
     pub(super) fn elapsed(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    /// How long to wait for a part: no longer than until the window opens, when the server's clock is read.
+    pub(super) fn next_look(&self) -> Duration {
+        match self.plan.warmup.saturating_sub(self.elapsed()) {
+            Duration::ZERO => WATCH_EVERY,
+            until_open => until_open.min(WATCH_EVERY),
+        }
     }
 
     /// Reads the server's clock when the window opens and when it closes.

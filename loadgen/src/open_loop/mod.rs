@@ -252,7 +252,7 @@ fn watch(
     collector: &mut Collector<'_>,
 ) -> Result<(), Error> {
     loop {
-        match parts.recv_timeout(WATCH_EVERY) {
+        match parts.recv_timeout(collector.next_look()) {
             Ok(part) => collector.take(part)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),

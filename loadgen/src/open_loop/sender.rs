@@ -26,11 +26,10 @@ use crate::answers::numbers::DigestNumber;
 use crate::losses::Losses;
 use crate::reply::Reply;
 use crate::socket::{self, Batch, Wait};
+use crate::trace::LONGEST_DATAGRAM_BYTES;
 
 /// Requests that are sent before replies are looked at again, at most: they take the kernel some 30 us.
 const MAX_BURST: usize = 16;
-/// The longest datagram there is.
-const REQUEST_BUFFER_BYTES: usize = 65_507;
 /// Longer replies are cut; what is read of them comes before.
 const REPLY_BUFFER_BYTES: usize = 512;
 /// Sockets with replies that are told of at a time.
@@ -84,6 +83,8 @@ pub(super) struct Sender<'r> {
     replies: Batch,
     losses: Losses,
     answers: Answers,
+    /// What our own sockets had dropped when the warm-up ended.
+    dropped_before: Option<u64>,
     /// The socket whose requests expire next.
     expires_next: usize,
     idle_ns: u64,
@@ -132,10 +133,11 @@ impl<'r> Sender<'r> {
             connections: Vec::new(),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             ready: Ready::new(),
-            requests: Batch::connected(REQUEST_BUFFER_BYTES),
+            requests: Batch::connected(LONGEST_DATAGRAM_BYTES),
             replies: Batch::with_times(REPLY_BUFFER_BYTES),
             losses: Losses::default(),
             answers: Answers::new(&plan.answers),
+            dropped_before: None,
             expires_next: 0,
             idle_ns: 0,
             starved_ns: 0,
@@ -156,7 +158,7 @@ impl<'r> Sender<'r> {
         self.drain()?;
         self.part.length_ns = sending_ended_ns.saturating_sub(self.part_began_ns());
         self.part.is_last = true;
-        self.count_own_drops()?;
+        self.losses.own_socket = self.dropped()? - self.dropped_before.unwrap_or_default();
         let _ = self.parts.send(self.part);
         Ok(Ended {
             losses: self.losses,
@@ -196,7 +198,7 @@ impl<'r> Sender<'r> {
                 if self.shared.stop.load(Ordering::Relaxed) {
                     break;
                 }
-                self.tick(now_ns);
+                self.tick(now_ns)?;
             }
         }
         Ok(())
@@ -216,8 +218,12 @@ impl<'r> Sender<'r> {
         Ok(())
     }
 
-    fn tick(&mut self, now_ns: u64) {
+    fn tick(&mut self, now_ns: u64) -> io::Result<()> {
         self.clock.adjust();
+        // One look early, for asking all sockets takes as long as sending some hundred requests.
+        if self.dropped_before.is_none() && now_ns + TICK_NS >= nanoseconds(self.plan.warmup) {
+            self.dropped_before = Some(self.dropped()?);
+        }
         // Busy turns do not expire anything.
         self.expire(EXPIRED_SOCKETS);
         let interval_ns = nanoseconds(self.plan.interval);
@@ -231,6 +237,7 @@ impl<'r> Sender<'r> {
             next.number = number;
             let _ = self.parts.send(std::mem::replace(&mut self.part, next));
         }
+        Ok(())
     }
 
     fn part_began_ns(&self) -> u64 {
@@ -303,10 +310,7 @@ impl<'r> Sender<'r> {
         while next < count {
             match self.requests.send(socket, next, count) {
                 Ok(sent) => next += sent,
-                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
-                    self.losses.unsent += 1;
-                    next += 1;
-                }
+                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => next += 1,
                 // What is excused was an earlier datagram's: this one has not been tried yet.
                 Err(error) => excuse(&mut self.losses, self.shared, error)?,
             }
@@ -358,36 +362,49 @@ impl<'r> Sender<'r> {
         self.shared.has_answer.store(true, Ordering::Relaxed);
         for index in 0..received {
             let datagram = self.replies.received(index);
-            self.part.bytes_received += datagram.len() as u64;
+            let length = datagram.len() as u64;
             let reply = Reply::read(datagram);
             let arrival_ns = self
                 .clock
                 .arrival_ns(self.replies.received_at(index), now_ns);
-            self.settle(socket, &reply, arrival_ns, now_ns);
+            if self.settle(socket, &reply, arrival_ns, now_ns) {
+                self.part.bytes_received += length;
+            }
         }
         Ok(())
     }
 
-    fn settle(&mut self, socket: usize, reply: &Reply, arrival_ns: u64, now_ns: u64) {
+    /// Whether the reply is counted: it belongs to a request that is, or, where it belongs to none, came after the warm-up.
+    fn settle(&mut self, socket: usize, reply: &Reply, arrival_ns: u64, now_ns: u64) -> bool {
         let outstanding = &mut self.connections[socket].outstanding;
+        let is_after_warmup = arrival_ns >= nanoseconds(self.plan.warmup);
+        let count = u64::from(is_after_warmup);
         match outstanding.close(reply.thread, arrival_ns) {
-            Verdict::Answer(sent) if sent.tag.counts => {
-                // Nothing is answered before it is sent: the wall clock was set.
-                let is_possible = arrival_ns >= sent.at_ns;
-                let answered_ns = if is_possible { arrival_ns } else { now_ns };
-                self.part.note_answer(&sent, reply, answered_ns);
-                if let Some(counts) = reply.counts() {
-                    self.answers.note(sent.tag.digest, counts, answered_ns);
+            Verdict::Answer(sent) => {
+                if sent.tag.counts {
+                    // Nothing is answered before it is sent: the wall clock was set.
+                    let is_possible = arrival_ns >= sent.at_ns;
+                    let answered_ns = if is_possible { arrival_ns } else { now_ns };
+                    self.note_answer(&sent, reply, answered_ns);
                 }
+                return sent.tag.counts;
             }
-            Verdict::Answer(_) => {}
             Verdict::Overdue(sent) => {
                 note_lost(&mut self.part, &mut self.losses, &sent);
-                self.losses.late += 1;
+                self.losses.late += u64::from(sent.tag.counts);
+                return sent.tag.counts;
             }
-            Verdict::Late => self.losses.late += 1,
-            Verdict::Duplicate => self.losses.duplicate += 1,
-            Verdict::Stray => self.losses.stray += 1,
+            Verdict::Late => self.losses.late += count,
+            Verdict::Duplicate => self.losses.duplicate += count,
+            Verdict::Stray => self.losses.stray += count,
+        }
+        is_after_warmup
+    }
+
+    fn note_answer(&mut self, sent: &Sent<Tag>, reply: &Reply, answered_ns: u64) {
+        self.part.note_answer(sent, reply, answered_ns);
+        if let Some(counts) = reply.counts() {
+            self.answers.note(sent.tag.digest, counts, answered_ns);
         }
     }
 
@@ -436,11 +453,10 @@ impl<'r> Sender<'r> {
         self.ready.wait(&self.epoll, milliseconds.into())
     }
 
-    fn count_own_drops(&mut self) -> io::Result<()> {
-        for connection in &self.connections {
-            self.losses.own_socket += u64::from(socket::dropped(&connection.socket)?);
-        }
-        Ok(())
+    /// What our own sockets have dropped so far.
+    fn dropped(&self) -> io::Result<u64> {
+        let dropped = |connection: &Connection| socket::dropped(&connection.socket).map(u64::from);
+        self.connections.iter().map(dropped).sum()
     }
 }
 

@@ -36,11 +36,16 @@ pub(super) enum Parsed<T> {
     Wrong(&'static str),
 }
 
+/// Whether a name stands for standard input.
+pub(crate) fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
 impl Input {
     /// Opens `path`; `-` is standard input.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Read(path.to_owned(), source);
-        let source = if path.as_os_str() == "-" {
+        let source = if is_standard_input(path) {
             decompressed(io::stdin())
         } else {
             File::open(path).and_then(decompressed)

@@ -35,9 +35,10 @@ use std::time::Duration;
 
 use crate::error::Error;
 use digests::Digests;
-pub(crate) use input::Input;
+pub(crate) use input::{Input, is_standard_input};
 use pcap::Pcap;
 use pcapng::Pcapng;
+use skipped::Reason;
 pub(crate) use skipped::Skipped;
 use synthetic::{Synthetic, SyntheticMix};
 use timeline::Timeline;
@@ -49,9 +50,12 @@ pub(crate) struct Event {
     /// When, since the first request.
     pub(crate) at: Duration,
     pub(crate) source: Source,
-    /// The request as it was recorded or made; less than 64 KiB.
+    /// The request as it was recorded or made; at most [`LONGEST_DATAGRAM_BYTES`].
     pub(crate) datagram: Box<[u8]>,
 }
+
+/// No datagram can be longer over IPv4, or is over IPv6 in practice.
+pub(crate) const LONGEST_DATAGRAM_BYTES: usize = 65_507;
 
 /// Who sent a request: an address of a recording, or a made-up one. The port is 0 where a recording does not tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -221,12 +225,18 @@ impl Trace {
     }
 
     fn read(&mut self) -> Result<Option<Event>, Error> {
-        let recorded = self.reader.next(&mut self.skipped)?;
-        Ok(recorded.map(|recorded| Event {
-            at: self.timeline.at(recorded.at_ns),
-            source: recorded.source,
-            datagram: recorded.datagram,
-        }))
+        while let Some(recorded) = self.reader.next(&mut self.skipped)? {
+            if recorded.datagram.len() > LONGEST_DATAGRAM_BYTES {
+                self.skipped.count(Reason::Damaged);
+                continue;
+            }
+            return Ok(Some(Event {
+                at: self.timeline.at(recorded.at_ns),
+                source: recorded.source,
+                datagram: recorded.datagram,
+            }));
+        }
+        Ok(None)
     }
 }
 
@@ -343,6 +353,22 @@ mod tests {
         include_bytes!("../../../tests/golden/traces/usage_python.log"),
         b"da39a3ee5e6b4b0d3255bfef95601890afd80709\nda39a3ee5e6b4b0d3255bfef95601890afd80709 report\n",
     ];
+
+    #[test]
+    fn what_is_too_long_to_be_sent_is_passed_over() {
+        let mut long = Vec::new();
+        let longest_over_ipv6 = vec![b'a'; usize::from(u16::MAX) - 8];
+        PacketBuilder::ethernet2([1; 6], [2; 6])
+            .ipv6([1; 16], [2; 16], 64)
+            .udp(5, OPTIONS.port)
+            .write(&mut long, &longest_over_ipv6)
+            .unwrap();
+        let records = [(1, 0, long), (2, 0, frame((5, OPTIONS.port), PING))];
+        let file = capture(0xa1b2_c3d4, u32::to_le_bytes, &records);
+        let (events, skipped) = read(&file).unwrap();
+        assert_eq!(events.len(), 1);
+        assert_eq!(skipped.damaged, 1);
+    }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());

@@ -19,6 +19,8 @@ use crate::error::Error;
 
 /// Requests of one moment that are spread over it; further ones come at its end.
 const MAX_SPREAD: usize = 65_536;
+/// The same in bytes of requests, but for the last of them: ordinary ones have a quarter as many.
+const MAX_SPREAD_BYTES: usize = 64 << 20;
 const SECOND_BYTES: usize = b"2026-11-21 10:00:00".len();
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -96,13 +98,16 @@ impl UsageLog {
         };
         let moment = first.moment;
         let request = self.rebuild(&first);
+        let mut bytes = request.datagram.len();
         self.moment.push_back(request);
         while let Some(next) = self.next_logged(skipped)? {
-            if next.moment != moment || self.moment.len() >= MAX_SPREAD {
+            if next.moment != moment || self.moment.len() >= MAX_SPREAD || bytes >= MAX_SPREAD_BYTES
+            {
                 self.ahead = Some(next);
                 break;
             }
             let request = self.rebuild(&next);
+            bytes += request.datagram.len();
             self.moment.push_back(request);
         }
         moment.spread(&mut self.moment);
@@ -201,6 +206,9 @@ fn request(moment: Moment, message: &str) -> Option<LoggedRequest> {
     };
     let (message, operation) = message.rsplit_once(',')?;
     let (user, ip) = message.rsplit_once(',')?;
+    if user.len() > MAX_DATAGRAM_BYTES {
+        return None;
+    }
     Some(LoggedRequest {
         moment,
         user: user.into(),
