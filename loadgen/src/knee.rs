@@ -37,7 +37,7 @@ pub(crate) fn run(flags: &KneeFlags) -> Result<Verdict, Error> {
     let mut runs = Vec::new();
     println!("{}", heading());
     let (found, failure) = search_all(flags, &objectives, &mut trials, &mut runs);
-    trials.warn();
+    trials.warn(&runs);
     let series = Series {
         format: FORMAT,
         kind: "knee".to_owned(),
@@ -75,7 +75,12 @@ fn search_all(
             let factor = if is_final { 2 } else { 1 };
             let run = trials.run(rate_per_s, flags.trial_duration * factor)?;
             let outcome = outcome(&run, objectives);
-            println!("{}   {outcome}", line(&run));
+            let late = if outcome == Outcome::Met && run.void.is_some() {
+                ", though sent late"
+            } else {
+                ""
+            };
+            println!("{}   {outcome}{late}", line(&run));
             runs.push(run);
             Ok(outcome)
         };

@@ -21,7 +21,7 @@ pub(crate) fn run(flags: &RampFlags) -> Result<Verdict, Error> {
     println!("{}", heading());
     let mut runs = Vec::new();
     let climbed = climb(flags, rates, &mut trials, &mut runs);
-    trials.warn();
+    trials.warn(&runs);
     let series = Series {
         format: FORMAT,
         kind: "ramp".to_owned(),
@@ -46,7 +46,11 @@ fn climb(
 ) -> Result<(), Error> {
     for rate_per_s in rates {
         let run = trials.run(rate_per_s, flags.step_duration)?;
-        println!("{}", line(&run));
+        println!(
+            "{}{}",
+            line(&run),
+            if run.void.is_some() { "   void" } else { "" }
+        );
         let is_over = run.ended_early;
         runs.push(run);
         if is_over {
@@ -123,9 +127,6 @@ pub(crate) fn line(run: &RunResult) -> String {
     if run.ended_early {
         line += "   stopped";
     }
-    if let Some(reason) = &run.void {
-        let _ = write!(line, "   VOID: {reason}");
-    }
     line
 }
 
@@ -158,14 +159,8 @@ mod tests {
 
     #[test]
     fn a_step_is_one_line_under_its_heading() {
-        let mut run = example(1.0);
-        run.void = Some("why".to_owned());
-        let line = line(&run);
-        assert!(
-            line.ends_with("   VOID: why") && !line.contains('\n'),
-            "{line}"
-        );
-        let width = line.find("   VOID").unwrap();
-        assert_eq!(width, heading().len(), "{line}");
+        let line = line(&example(1.0));
+        assert!(!line.contains('\n'), "{line}");
+        assert_eq!(line.len(), heading().len(), "{line}");
     }
 }

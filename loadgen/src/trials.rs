@@ -61,9 +61,15 @@ impl<'f> Trials<'f> {
         Ok(measured.result(&self.plan, self.command, environment))
     }
 
-    /// Says what could not be rewritten in all runs.
-    pub(crate) fn warn(&mut self) {
+    /// Says what could not be rewritten in all `runs`, and why the latest of those that are void is.
+    pub(crate) fn warn(&mut self, runs: &[RunResult]) {
         replay::warn(&mut self.playlist);
+        let mut reasons = runs.iter().filter_map(|run| run.void.as_ref());
+        if let Some(reason) = reasons.next_back() {
+            let count = reasons.count() + 1;
+            let all = runs.len();
+            eprintln!("loadgen: {count} of {all} runs are void, the last one because {reason}");
+        }
     }
 }
 
