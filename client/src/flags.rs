@@ -1,26 +1,17 @@
 //! What was typed. Values stay text here: [`crate::config`] reads them together with the configuration file's.
 
-use clap::Parser;
+use std::ffi::OsStr;
 
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, Command, Error, Parser};
+
+use crate::commands;
 use crate::generate::Document;
 use crate::scan_socket::ServeFlags;
 
 /// Asks Pyzor servers how often a message was reported as spam, and reports messages.
 ///
-/// Reads one message from standard input, or several with --style, and runs the commands in their order until one fails:
-///
-/// - check: how often was it reported and whitelisted?
-/// - info: the same, with the first and latest times
-/// - report: count it as spam
-/// - whitelist: count it as no spam
-/// - ping: is the server there?
-/// - pong: a check that every server answers with a hit, to try what a hit does
-/// - digest: print its digest
-/// - predigest: print what the digest is made of
-/// - genkey: ask for a passphrase and print a key for the accounts file
-/// - `local_whitelist`: let checks of it answer 0 without asking a server
-/// - `local_unwhitelist`: ask servers about it again
-/// - serve: stay, take messages from connections and answer each as check does; TERM stops it, HUP reads the files again
+/// Reads one message from standard input, or several with --style, and runs the commands in their order until one fails.
 ///
 /// Exit status: 0 when every server answered 200, and for check and pong at least one count is above the report threshold and no
 /// whitelist count above the other; else 1; 2 when the command line cannot be used.
@@ -38,7 +29,7 @@ use crate::scan_socket::ServeFlags;
 )]
 pub struct Flags {
     /// What to do; several are run one after the other
-    #[arg(value_name = "COMMAND")]
+    #[arg(value_name = "COMMAND", value_parser = AnyCommand)]
     pub commands: Vec<String>,
 
     /// Directory of the configuration [default: ~/.pyzor, or /etc/pyzor for a user without a home]; created if missing
@@ -126,11 +117,36 @@ pub struct Flags {
     pub serve: ServeFlags,
 }
 
+/// Tells help and completions which commands there are, but takes any: an unknown one does not keep the others from being
+/// run.
+#[derive(Clone)]
+struct AnyCommand;
+
+impl TypedValueParser for AnyCommand {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let names = commands::NAMES.iter();
+        Some(Box::new(
+            names.map(|(name, help)| PossibleValue::new(name).help(*help)),
+        ))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(typed: &str) -> Result<Flags, clap::Error> {
+    fn parse(typed: &str) -> Result<Flags, Error> {
         Flags::try_parse_from(typed.split(' '))
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::{CommandFactory, Parser};
 use nix::sys::stat::{Mode, umask};
 
-use crate::commands;
+use crate::commands::{self, SERVE};
 use crate::config::Config;
 use crate::error::Error;
 use crate::flags::Flags;
@@ -18,9 +18,6 @@ use crate::scan_socket;
 
 /// The exit status when the command line cannot be used, as the reference's.
 const UNUSABLE: u8 = 2;
-
-/// The command that is no question about a message.
-const SERVE: &str = "serve";
 
 /// Runs the program.
 pub fn run(typed: impl IntoIterator<Item = OsString>) -> ExitCode {

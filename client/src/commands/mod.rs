@@ -30,6 +30,37 @@ use crate::output::json_line;
 use crate::printer::Printer;
 use crate::session::Session;
 
+/// The command that is not run here, because it goes on until a signal ends it.
+pub(crate) const SERVE: &str = "serve";
+
+/// Every command's name, and what it does.
+pub(crate) const NAMES: [(&str, &str); 12] = [
+    ("check", "How often was it reported and whitelisted?"),
+    ("info", "The same, with the first and latest times"),
+    ("report", "Count it as spam"),
+    ("whitelist", "Count it as no spam"),
+    ("ping", "Is the server there?"),
+    (
+        "pong",
+        "A check that every server answers with a hit, to try what a hit does",
+    ),
+    ("digest", "Print its digest"),
+    ("predigest", "Print what the digest is made of"),
+    (
+        "genkey",
+        "Ask for a passphrase and print a key for the accounts file",
+    ),
+    (
+        "local_whitelist",
+        "Let checks of it answer 0 without asking a server",
+    ),
+    ("local_unwhitelist", "Ask servers about it again"),
+    (
+        SERVE,
+        "Stay, take messages from connections and answer each as check does; TERM stops it, HUP reads the files again",
+    ),
+];
+
 /// Something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
@@ -183,7 +214,9 @@ mod tests {
             let command = Command::from_name(operation.name());
             assert_eq!(command, Some(Command::Ask(operation)));
         }
-        assert_eq!(Command::from_name("genkey"), Some(Command::Genkey));
+        for (name, _) in NAMES.iter().filter(|(name, _)| *name != SERVE) {
+            assert!(Command::from_name(name).is_some(), "{name}");
+        }
         assert_eq!(Command::from_name("CHECK"), None);
         assert_eq!(Command::from_name(""), None);
     }
