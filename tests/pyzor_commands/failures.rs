@@ -1,13 +1,13 @@
 //! Servers that are silent, refuse, answer nonsense or cannot be found, and output that nobody reads.
 
 use std::io::Read as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Stdio;
-use std::time::Instant;
 
 use super::clients::Clients;
 use super::open_server;
-use super::scripted_server::ScriptedServer;
+use super::scripted_server::{ScriptedServer, header};
+use crate::harness::client::REPLY_LIMIT;
 use crate::harness::reference::fresh_mail;
 use crate::harness::{Io, Setup};
 
@@ -228,20 +228,55 @@ fn a_name_that_cannot_be_resolved_is_a_line_and_a_failure() {
     }
 }
 
-/// One time-out for all: that nobody waits twice is counted in time-outs, of which a busy machine makes no fewer.
+/// The first is answered only when the second has been asked, too.
 #[test]
-fn silent_servers_are_waited_for_together() {
+fn servers_are_asked_together() {
+    let sockets = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+    for socket in &sockets {
+        socket.set_read_timeout(Some(REPLY_LIMIT * 4)).unwrap();
+    }
+    let addresses = sockets
+        .each_ref()
+        .map(|socket| socket.local_addr().unwrap());
+    let clients = Clients::of(&addresses);
+    let thread = std::thread::spawn(move || {
+        let asked = sockets.each_ref().map(|socket| {
+            let mut datagram = [0; 9000];
+            let (length, client) = socket.recv_from(&mut datagram).unwrap();
+            let request = String::from_utf8_lossy(&datagram[..length]).into_owned();
+            (header(&request, "Thread"), client)
+        });
+        for (socket, (thread, client)) in sockets.iter().zip(asked) {
+            let reply = format!("Code: 200\nDiag: OK\nPV: 2.1\nThread: {thread}\n\n");
+            socket.send_to(reply.as_bytes(), client).unwrap();
+        }
+    });
+    let finished = clients.ours(&["report"], b"x");
+    thread.join().unwrap();
+    assert_eq!(
+        finished.stdout.matches("(200, 'OK')").count(),
+        2,
+        "{finished:?}"
+    );
+}
+
+#[test]
+fn each_silent_server_is_asked_once_more() {
     let silent: Vec<_> = (0..8).map(|_| silence()).collect();
     let addresses: Vec<_> = silent.iter().map(|(_, address)| *address).collect();
     let clients = Clients::of(&addresses);
-    let started = Instant::now();
-    let finished = clients.ours(&["-t", "2", "check"], b"x");
-    assert!(started.elapsed().as_secs() < 2 * 8, "{finished:?}");
-    assert_eq!(finished.stdout.matches("(504, ").count(), 8);
-    for (server, _) in silent {
-        let requests = server.requests();
-        assert_eq!(requests.len(), 2, "asked twice");
-        assert_eq!(requests[0], requests[1], "the same thread and signature");
+    for (arguments, times) in [
+        (&["check"][..], 2),
+        (&["--no-retry", "check"], 1),
+        (&["report"], 1),
+    ] {
+        let finished = clients.ours(&[&["-t", "1"], arguments].concat(), b"x");
+        assert_eq!(finished.stdout.matches("(504, ").count(), 8);
+        for (server, _) in &silent {
+            let requests = server.requests();
+            assert_eq!(requests.len(), times, "{arguments:?}");
+            assert!(requests.iter().all(|request| *request == requests[0]));
+        }
     }
 }
 

@@ -144,11 +144,14 @@ impl<'s, 'l> Exchange<'s, 'l> {
 
     /// Takes answers until every server has given one, or it is `until`.
     fn receive_until(&mut self, until: Instant) -> io::Result<()> {
-        while let Some(left) = until.checked_duration_since(Instant::now())
-            && !self.pending.is_empty()
-        {
+        while !self.pending.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
             wait(&self.pending, left)?;
             self.receive();
+            // Not before: what came while this process had to wait for a core is there.
+            if left.is_zero() {
+                break;
+            }
         }
         Ok(())
     }
