@@ -44,7 +44,7 @@ pub struct Flags {
     #[arg(long, help_heading = "Input and output")]
     pub json: bool,
 
-    /// Servers, one HOST:PORT a line; [ADDRESS]:PORT for IPv6 [default: servers, or public.pyzor.org:24441 without it]
+    /// Servers, one HOST:PORT a line, IPv6 addresses in brackets [default: servers, or public.pyzor.org:24441 without it]
     #[arg(long, value_name = "FILE", help_heading = "Servers")]
     pub servers_file: Option<String>,
 

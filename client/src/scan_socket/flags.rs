@@ -24,8 +24,8 @@ const MAX_SECONDS: u64 = 86_400;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = HEADING)]
 pub struct ServeFlags {
-    /// Where to listen: HOST:PORT, [IPV6]:PORT or the path of a unix socket; may be repeated [default: what systemd passes on,
-    /// else 127.0.0.1:5953]
+    /// Where to listen: HOST:PORT, an IPv6 address in brackets, or the path of a unix socket; may be repeated [default: what
+    /// systemd passes on, else 127.0.0.1:5953]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Vec<ListenAddress>,
 
