@@ -150,39 +150,46 @@ fn parameter(content_type: Option<&str>, name: &str) -> Result<Option<Parameter>
     let Some(value) = content_type else {
         return Ok(None);
     };
-    let mut extended = Extended::default();
+    let mut extended = Extended::of_name(name);
     let mut plain = None;
-    for (place, (found, value)) in split(value).into_iter().enumerate() {
+    for (place, parameter) in split(value).enumerate() {
+        let (found, value) = name_and_value(parameter);
         let is_section = place > 0 && extended.add(&found, &value)?;
         if !is_section && plain.is_none() && found.eq_ignore_ascii_case(name) {
             plain = Some(Parameter::Plain(unquote(&value)));
         }
     }
-    let joined = extended.join(name)?;
+    let joined = extended.join()?;
     Ok(plain.or(joined))
 }
 
-/// The names and values between semicolons that no quotes protect. A name without a value keeps its case.
-fn split(value: &str) -> Vec<(String, String)> {
-    let mut parameters = Vec::new();
-    let mut start = 0;
+/// What is between semicolons that no quotes protect.
+fn split(value: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(value);
+    std::iter::from_fn(move || {
+        let value = rest?;
+        let Some(end) = first_semicolon(value) else {
+            return rest.take();
+        };
+        rest = Some(&value[end + 1..]);
+        Some(&value[..end])
+    })
+}
+
+fn first_semicolon(value: &str) -> Option<usize> {
     let mut quotes = 0_usize;
     let bytes = value.as_bytes();
     for (at, byte) in bytes.iter().enumerate() {
         match byte {
-            b'"' if at == start || bytes[at - 1] != b'\\' => quotes += 1,
-            b';' if quotes.is_multiple_of(2) => {
-                parameters.push(name_and_value(&value[start..at]));
-                start = at + 1;
-                quotes = 0;
-            }
+            b'"' if at == 0 || bytes[at - 1] != b'\\' => quotes += 1,
+            b';' if quotes.is_multiple_of(2) => return Some(at),
             _ => {}
         }
     }
-    parameters.push(name_and_value(&value[start..]));
-    parameters
+    None
 }
 
+/// A parameter as it is written. A name without a value keeps its case.
 fn name_and_value(parameter: &str) -> (String, String) {
     match parameter.split_once('=') {
         Some((name, value)) => (trim(name).to_ascii_lowercase(), trim(value).to_owned()),
@@ -212,11 +219,18 @@ fn quote(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
-/// The sections of parameters in RFC 2231's forms: `name*`, `name*0`, `name*0*`.
-#[derive(Debug, Default)]
-struct Extended {
-    names: Vec<String>,
-    sections: HashMap<String, Vec<Section>>,
+/// The parameters in RFC 2231's forms: `name*`, `name*0`, `name*0*`.
+#[derive(Debug)]
+struct Extended<'n> {
+    /// The one that is asked for, in lower case.
+    name: &'n str,
+    /// The first that is called so, as it is written, and its sections.
+    found: Option<String>,
+    sections: Vec<Section>,
+    /// Of each parameter whether its sections have numbers.
+    are_numbered: HashMap<String, bool>,
+    /// Whether one has sections both with and without.
+    is_mixed: bool,
 }
 
 /// Sorted as Python sorts them.
@@ -228,7 +242,17 @@ struct Section {
     is_encoded: bool,
 }
 
-impl Extended {
+impl<'n> Extended<'n> {
+    fn of_name(name: &'n str) -> Self {
+        Self {
+            name,
+            found: None,
+            sections: Vec::new(),
+            are_numbered: HashMap::new(),
+            is_mixed: false,
+        }
+    }
+
     /// Takes the section in, if that is what it is.
     fn add(&mut self, name: &str, value: &str) -> Result<bool, Unreadable> {
         let Some((base, rest)) = name.split_once('*') else {
@@ -243,37 +267,31 @@ impl Extended {
         if digits.len() > MAX_DECIMAL_DIGITS {
             return Err(Unreadable);
         }
-        let significant = digits.trim_start_matches('0');
-        let section = Section {
-            number: is_number.then(|| (significant.len(), significant.to_owned())),
-            value: unquote(value),
-            is_encoded: name.ends_with('*'),
-        };
-        if !self.sections.contains_key(base) {
-            self.names.push(base.to_owned());
-        }
-        self.sections
+        let first = *self
+            .are_numbered
             .entry(base.to_owned())
-            .or_default()
-            .push(section);
+            .or_insert(is_number);
+        self.is_mixed |= first != is_number;
+        if self.found.is_none() && base.eq_ignore_ascii_case(self.name) {
+            self.found = Some(base.to_owned());
+        }
+        if self.found.as_deref() == Some(base) {
+            let significant = digits.trim_start_matches('0');
+            self.sections.push(Section {
+                number: is_number.then(|| (significant.len(), significant.to_owned())),
+                value: unquote(value),
+                is_encoded: name.ends_with('*'),
+            });
+        }
         Ok(true)
     }
 
-    /// The first parameter of a name, put together; and a look at all others, which may be unreadable.
-    fn join(mut self, name: &str) -> Result<Option<Parameter>, Unreadable> {
-        let is_mixed = |sections: &Vec<Section>| {
-            let numbered = sections.iter().filter(|section| section.number.is_some());
-            ![0, sections.len()].contains(&numbered.count())
-        };
-        if self.sections.values().any(is_mixed) {
+    /// The parameter that is asked for, put together; none of them can be read if one is mixed.
+    fn join(self) -> Result<Option<Parameter>, Unreadable> {
+        if self.is_mixed {
             return Err(Unreadable);
         }
-        let found = self
-            .names
-            .iter()
-            .find(|found| found.eq_ignore_ascii_case(name));
-        let sections = found.and_then(|found| self.sections.remove(found));
-        Ok(sections.map(join_sections))
+        Ok(self.found.map(|_| join_sections(self.sections)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The walk over a message's parts, in the order they stand in it, as Python's `email.feedparser` divides them.
 //!
 //! What holds other parts (a multipart with a boundary, `message/*`) is entered and contributes nothing itself, so that a
-//! message comes down to a list of leaves. Nesting is kept on a stack of our own, never on the thread's.
+//! message comes down to its leaves in order. Nesting is kept on a stack of our own, never on the thread's.
 //!
 //! Peculiar to that parser, and kept: a header block ends at the first line that cannot be one, which then belongs to the
 //! body; so does a `From ` line at its end, before all that follows. A delimiter may have blanks after it. Delimiters that
@@ -10,20 +10,22 @@
 //! whichever leaf was the last one made.
 
 use std::borrow::Cow;
+use std::mem;
 
 use super::content_type::{self, Kind};
 use super::lines::{Boundary, Delimiter, Lines, without_line_end};
 
-/// The leaves of a message.
-pub(super) fn parts(message: &[u8]) -> Vec<Part<'_>> {
+/// Hands on the leaves of a message, each once it is known where it ends: one at a time is kept.
+pub(super) fn for_each_part<'a>(message: &'a [u8], visit: impl FnMut(&Part<'a>)) {
     let mut walk = Walk {
         lines: Lines::new(message),
         containers: Vec::new(),
-        parts: Vec::new(),
-        last_leaf: None,
+        leaf: None,
+        ends_at_delimiter: false,
+        visit,
     };
     walk.run();
-    walk.parts
+    walk.hand_on();
 }
 
 /// A part that holds no others.
@@ -126,15 +128,17 @@ enum Step {
     Leave,
 }
 
-struct Walk<'a> {
+struct Walk<'a, V> {
     lines: Lines<'a>,
     containers: Vec<Container>,
-    parts: Vec<Part<'a>>,
-    /// The part begun last, if its line end may still go to a delimiter.
-    last_leaf: Option<usize>,
+    /// The leaf read last.
+    leaf: Option<Part<'a>>,
+    /// Whether its last line end goes to a delimiter, if one follows.
+    ends_at_delimiter: bool,
+    visit: V,
 }
 
-impl<'a> Walk<'a> {
+impl<'a, V: FnMut(&Part<'a>)> Walk<'a, V> {
     fn run(&mut self) {
         let mut step = Step::Enter;
         loop {
@@ -170,19 +174,31 @@ impl<'a> Walk<'a> {
             self.enter_multipart(headers, kind.is_digest())
         } else {
             let payload = self.lines.rest();
-            self.last_leaf = Some(self.parts.len());
-            self.parts.push(Part { headers, payload });
+            self.begin(Part { headers, payload });
+            self.ends_at_delimiter = true;
             Step::Leave
         }
     }
 
+    /// Takes in a leaf, and hands on the one before it.
+    fn begin(&mut self, leaf: Part<'a>) {
+        self.hand_on();
+        self.leaf = Some(leaf);
+    }
+
+    fn hand_on(&mut self) {
+        if let Some(leaf) = self.leaf.take() {
+            (self.visit)(&leaf);
+        }
+    }
+
     fn enter_multipart(&mut self, headers: Headers<'a>, is_digest: bool) -> Step {
-        self.last_leaf = None;
+        self.ends_at_delimiter = false;
         let boundary = match content_type::boundary(headers.content_type.as_deref()) {
             Ok(Some(name)) => self.lines.boundary(name),
             Ok(None) => {
                 let payload = self.lines.rest();
-                self.parts.push(Part { headers, payload });
+                self.begin(Part { headers, payload });
                 return Step::Leave;
             }
             Err(_) => {
@@ -199,7 +215,7 @@ impl<'a> Walk<'a> {
             return self.enter_next_of(container, boundary);
         }
         let payload = preamble;
-        self.parts.push(Part { headers, payload });
+        self.begin(Part { headers, payload });
         self.lines.rest();
         Step::Leave
     }
@@ -242,8 +258,10 @@ impl<'a> Walk<'a> {
     }
 
     fn go_on_in_multipart(&mut self, container: Container, boundary: Boundary) -> Step {
-        if let Some(leaf) = self.last_leaf.take() {
-            self.parts[leaf].drop_last_line_end();
+        if mem::take(&mut self.ends_at_delimiter)
+            && let Some(leaf) = &mut self.leaf
+        {
+            leaf.drop_last_line_end();
         }
         self.lines.no_end_at(boundary);
         match self.lines.next().and_then(|line| line.delimiter(boundary)) {

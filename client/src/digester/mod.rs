@@ -91,12 +91,12 @@ pub fn digest_of(message: &[u8]) -> Digest {
 /// What goes into a message's digest: its lines that count, normalised, in UTF-8, without line ends.
 pub fn predigest(message: &[u8]) -> Vec<Vec<u8>> {
     let mut lines = Vec::new();
-    for part in mime_walk::parts(message) {
+    mime_walk::for_each_part(message, |part| {
         // What cannot be read contributes nothing: see the module's documentation.
-        if let Ok(text) = part_text(&part) {
+        if let Ok(text) = part_text(part) {
             normalize::append_lines(&text, &mut lines);
         }
-    }
+    });
     select_lines::select(lines)
 }
 
