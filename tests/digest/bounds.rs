@@ -1,127 +1,105 @@
-//! Bounds: no message makes the digester panic, and none costs more than its length.
+//! Bounds: messages built to be dear cost no more work than their length. What memory they take, `client/tests/bounds.rs` says.
 //!
-//! The long messages here are built to be dear: a step done twice over the same bytes for each of their pieces would take
-//! hours, and a call for each level of nesting would overrun the stack.
+//! Work is counted in instructions, by valgrind, since time says little on a busy machine: messages of some families and four
+//! times as long ones are digested in a process of their own each.
+
+use std::env;
+use std::process::Command;
 
 use pyzor::digester;
 
-use super::grammar;
-use super::random::Random;
+use super::dear_messages::families;
 
-const RANDOM_MESSAGES: u64 = 1_000_000;
+/// Set in a process that only digests: the group of families, and the length of each message in bytes.
+const ALONE_VARIABLE: &str = "PYZOR_TESTS_DEAR_MESSAGES";
 
-/// Messages that the random ones are pieced together from.
-const POOL: u64 = 500;
+/// Families that one process is for: where work grows too fast, they are who is to blame.
+const FAMILIES_A_GROUP: usize = 13;
 
-/// Of each of two messages at most so much is taken, in bytes.
-const MAX_PIECE_BYTES: usize = 160;
+const BYTES: usize = 16 << 10;
+
+/// Instructions for messages `LONGER` times as long: linear work is so many times as much, and has to be measured
+/// with little noise for a search of few instructions a byte to be seen above it.
+const LONGER: usize = 4;
+const MAX_MORE_INSTRUCTIONS: f64 = 4.5;
+
+/// Where there is no valgrind: lets a search that goes over the same bytes for each piece run for very long.
+const LONG_BYTES: usize = 256 << 10;
 
 #[test]
-fn a_million_random_messages_are_digested() {
-    let pool: Vec<Vec<u8>> = (0..POOL).map(grammar::message).collect();
-    let mut random = Random::new(3);
-    for _ in 0..RANDOM_MESSAGES {
-        let mut message = piece(&pool, &mut random).to_vec();
-        message.extend_from_slice(piece(&pool, &mut random));
-        if let Some(place) = message.len().checked_sub(1) {
-            let place = random.below(place + 1);
-            message[place] = random.byte();
-        }
-        let lines = digester::predigest(&message);
-        let bytes: usize = lines.iter().map(Vec::len).sum();
-        // A byte becomes at most three of UTF-8, or one reference a few; two pieces of lines may overlap.
-        assert!(bytes <= 6 * message.len(), "{}", message.escape_ascii());
+fn long_messages_are_digested_soon() {
+    for (_, message) in families() {
+        digester::digest_of(&message(LONG_BYTES));
     }
 }
 
-fn piece<'a>(pool: &'a [Vec<u8>], random: &mut Random) -> &'a [u8] {
-    let whole = &pool[random.below(pool.len())];
-    let start = random.below(whole.len() + 1);
-    let rest = &whole[start..];
-    &rest[..rest.len().min(random.below(MAX_PIECE_BYTES))]
-}
-
-/// A beginning, and a piece that is repeated after it.
-fn repeated(beginning: &str, piece: &str, bytes: usize) -> Vec<u8> {
-    let times = bytes / piece.len();
-    [beginning.as_bytes(), &piece.as_bytes().repeat(times)].concat()
-}
-
-/// Messages of about so many bytes, each dear in a way of its own.
-fn dear_messages(bytes: usize) -> Vec<Vec<u8>> {
-    let html = "Content-Type: text/html\n\n";
-    let multipart = "Content-Type: multipart/mixed; boundary=b\n\n";
-    let mut messages: Vec<Vec<u8>> = [
-        ("", "Content-Type: message/rfc822\n\n"),
-        ("", "Content-Type: message/delivery-status\n\n"),
-        ("Content-Type: message/delivery-status\n\n", "\n"),
-        ("", "Content-Type: multipart/mixed; boundary=b\n\n--b\n"),
-        (multipart, "--b\n\nx\n"),
-        (multipart, "--b\n"),
-        (multipart, "--b--\n"),
-        ("Content-Type: text/plain", ";x=\""),
-        ("Content-Type: text/plain", ";x*0=y"),
-        ("Content-Type: text/plain", "; charset*1=\"'"),
-        ("Content-Type: text/plain", "\n x"),
-        ("", "From x\n"),
-        (html, "<"),
-        (html, "<a b='"),
-        (html, "<a b=\"'\" '"),
-        (html, "<a '"),
-        (html, "</"),
-        (html, "</script "),
-        ("Content-Type: text/html\n\n<script>", "</script "),
-        ("Content-Type: text/html\n\n<!--", "-- "),
-        ("Content-Type: text/html\n\n<![cdata[", "] ]  "),
-        (html, "<![if ]"),
-        (html, "&amp"),
-        (html, "&x"),
-        (html, "&#"),
-        (html, "<a x=&#1"),
-        (html, "<p>x"),
-        ("\n", "a:"),
-        ("\n", "@"),
-        ("\n", "\u{131}"),
-        ("\n", "\u{3000}"),
-        ("Content-Transfer-Encoding: quoted-printable\n\n", "=\r"),
-        ("Content-Transfer-Encoding: base64\n\n", "=A"),
-        (
-            "Content-Transfer-Encoding: x-uuencode\n\nbegin 6 x\n",
-            "!\n",
-        ),
-        ("Content-Type: text/plain; charset=utf-7\n\n", "+A"),
-        (
-            "Content-Type: text/plain; charset=iso-2022-jp\n\n",
-            "\u{1b}((",
-        ),
-    ]
-    .into_iter()
-    .map(|(beginning, piece)| repeated(beginning, piece, bytes))
-    .collect();
-    messages.push(many_boundaries(bytes));
-    messages.push(long_boundary(bytes));
-    messages
-}
-
-/// Multiparts in each other, each with a boundary of its own.
-fn many_boundaries(bytes: usize) -> Vec<u8> {
-    let levels = (0..bytes / 60)
-        .map(|level| format!("Content-Type: multipart/mixed; boundary=b{level}\n\n--b{level}\n"));
-    levels.collect::<String>().into_bytes()
-}
-
-/// The same around a long boundary, which ends them all again and again.
-fn long_boundary(bytes: usize) -> Vec<u8> {
-    let long = "x".repeat(bytes / 4);
-    let inner = "Content-Type: multipart/mixed; boundary=b\n\n--b\n".repeat(bytes / 200);
-    let outer = format!("Content-Type: multipart/mixed; boundary={long}\n\n--{long}\n");
-    format!("{outer}{inner}--{long}\n{inner}").into_bytes()
-}
-
 #[test]
-fn long_messages_are_digested_in_linear_time() {
-    const LONG_BYTES: usize = 1_000_000;
-    for message in dear_messages(LONG_BYTES) {
-        digester::digest_of(&message);
+fn work_grows_with_the_length_of_messages() {
+    if let Ok(task) = env::var(ALONE_VARIABLE) {
+        return digest_group(&task);
+    }
+    needs!(Valgrind);
+    let groups = families().len().div_ceil(FAMILIES_A_GROUP);
+    for group in 0..groups {
+        let [start, short, long] =
+            [0, BYTES, LONGER * BYTES].map(|bytes| instructions(group, bytes));
+        let more = count_ratio(long - start, short - start);
+        println!(
+            "group {group}: {short} instructions, {more:.2} times as many for messages {LONGER} times as long"
+        );
+        assert!(
+            more < MAX_MORE_INSTRUCTIONS,
+            "{more:.1} times the work for {LONGER} times the bytes: {:#?}",
+            names(group)
+        );
+    }
+}
+
+fn count_ratio(long: u64, short: u64) -> f64 {
+    // Ratios need no more than a few digits.
+    f64::from(u32::try_from(long >> 8).unwrap()) / f64::from(u32::try_from(short >> 8).unwrap())
+}
+
+/// The names of a group's families.
+fn names(group: usize) -> Vec<String> {
+    let names = families().into_iter().map(|(name, _)| name);
+    names
+        .skip(group * FAMILIES_A_GROUP)
+        .take(FAMILIES_A_GROUP)
+        .collect()
+}
+
+/// Instructions that a process takes for the messages of a group.
+fn instructions(group: usize, bytes: usize) -> u64 {
+    let output = Command::new("valgrind")
+        .args([
+            "--tool=cachegrind",
+            "--cache-sim=no",
+            "--cachegrind-out-file=/dev/null",
+        ])
+        .arg(env::current_exe().unwrap())
+        .args([
+            "digest::bounds::work_grows_with_the_length_of_messages",
+            "--exact",
+        ])
+        .env(ALONE_VARIABLE, format!("{group} {bytes}"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let count = said.lines().find_map(|line| line.split_once("I   refs:"));
+    let (_, count) = count.unwrap_or_else(|| panic!("no count of instructions: {said}"));
+    count.trim().replace(',', "").parse().unwrap()
+}
+
+fn digest_group(task: &str) {
+    let (group, bytes) = task.split_once(' ').unwrap();
+    let [group, bytes]: [usize; 2] = [group, bytes].map(|number| number.parse().unwrap());
+    for (_, message) in families()
+        .into_iter()
+        .skip(group * FAMILIES_A_GROUP)
+        .take(FAMILIES_A_GROUP)
+    {
+        digester::digest_of(&message(bytes));
     }
 }

@@ -3,6 +3,7 @@
 mod agreement;
 mod bounds;
 mod charsets;
+mod dear_messages;
 mod difference;
 mod grammar;
 mod html;

@@ -40,6 +40,8 @@ pub(crate) enum Need {
     Tcpdump,
     /// `tshark`, Wireshark without windows.
     Tshark,
+    /// `valgrind`.
+    Valgrind,
     /// `zstd`, and `gzip`, which every Debian has.
     Zstd,
     /// An IPv6 loopback address.
@@ -81,6 +83,7 @@ impl Need {
             Self::Strace => (runs("strace", &["-o", "/dev/null", "true"]), "strace"),
             Self::Tcpdump => (runs("tcpdump", &["--version"]), "tcpdump"),
             Self::Tshark => (runs("tshark", &["--version"]), "tshark"),
+            Self::Valgrind => (runs("valgrind", &["--version"]), "valgrind"),
             Self::Zstd => (runs("zstd", &["--version"]), "zstd"),
             Self::Ipv6 => (std::net::UdpSocket::bind("[::1]:0").is_ok(), "IPv6"),
             Self::Root => (nix::unistd::geteuid().is_root(), "root"),
