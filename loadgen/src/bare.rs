@@ -11,7 +11,7 @@ use pyzor_protocol::{Digest, Operation};
 
 use crate::cpu;
 use crate::error::Error;
-use crate::flags::BareFlags;
+use crate::flags::ClosedFlags;
 use crate::replay::resolve;
 use crate::request::{Template, Thread};
 use crate::signals::StopSignal;
@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Sends and receives for the duration; prints what each datagram cost.
-pub(crate) fn run(flags: &BareFlags) -> Result<(), Error> {
+pub(crate) fn run(flags: &ClosedFlags) -> Result<(), Error> {
     let stop = StopSignal::take_over()?;
     let target = resolve(&flags.target)?;
     if let Some(core) = flags.core {

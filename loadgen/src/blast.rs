@@ -1,7 +1,7 @@
 //! The closed loop as a command: ask once whether anybody is there, preload, warm up, measure, drain, report.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use pyzor_protocol::{Digest, Operation};
@@ -14,6 +14,7 @@ use crate::flags::BlastFlags;
 use crate::in_flight::REPLY_LIMIT;
 use crate::mix::Mix;
 use crate::preload::Preload;
+use crate::replay::resolve;
 use crate::reply::Reply;
 use crate::report::Verdict;
 use crate::report::progress::Progress;
@@ -33,9 +34,9 @@ pub(crate) fn run(flags: &BlastFlags) -> Result<Verdict, Error> {
     let stop = StopSignal::take_over()?;
     flags.outputs.try_files()?;
     let environment = Environment::now();
-    let target = resolve(&flags.target)?;
+    let target = resolve(&flags.closed.target)?;
     let server = flags.server_pid.map(ProcessClock::of).transpose()?;
-    if let Some(core) = flags.core {
+    if let Some(core) = flags.closed.core {
         cpu::pin(core).map_err(|source| Error::Pin(core, source))?;
     }
     probe(target)?;
@@ -46,13 +47,6 @@ pub(crate) fn run(flags: &BlastFlags) -> Result<Verdict, Error> {
     flags
         .outputs
         .write(&measured.result(flags, target, environment))
-}
-
-fn resolve(target: &str) -> Result<SocketAddr, Error> {
-    let failed = |source| Error::Resolve(target.to_owned(), source);
-    let mut addresses = target.to_socket_addrs().map_err(failed)?;
-    let none = || failed(io::Error::from(ErrorKind::NotFound));
-    addresses.next().ok_or_else(none)
 }
 
 /// Whether anything at `target` answers a ping.
@@ -106,7 +100,7 @@ fn preload(flags: &BlastFlags, target: SocketAddr, stop: &StopSignal) -> Result<
 }
 
 fn connect<W: Work>(flags: &BlastFlags, target: SocketAddr, work: &W) -> io::Result<ClosedLoop<W>> {
-    ClosedLoop::connect(target, flags.sockets, flags.in_flight, work)
+    ClosedLoop::connect(target, flags.closed.sockets, flags.closed.in_flight, work)
 }
 
 /// Endless work from a mix.
@@ -180,7 +174,7 @@ fn measure(
         tally: Tally::new(),
     };
     let mut sender = connect(flags, target, &work)?;
-    if sender.run(&mut work, Instant::now() + flags.warmup, stop)? == End::Stopped {
+    if sender.run(&mut work, Instant::now() + flags.closed.warmup, stop)? == End::Stopped {
         return Err(Error::Stopped);
     }
     work.phase = Phase::Measuring;
@@ -231,7 +225,7 @@ impl Window {
             total: Tally::new(),
             timeline: Vec::new(),
             keeps_histograms: flags.outputs.keeps_histograms(),
-            progress: Progress::new(flags.outputs.quiet, flags.duration),
+            progress: Progress::new(flags.outputs.quiet, flags.closed.duration),
         })
     }
 
@@ -243,7 +237,7 @@ impl Window {
         work: &mut Blast,
         stop: &StopSignal,
     ) -> Result<End, Error> {
-        let end = self.start + flags.duration;
+        let end = self.start + flags.closed.duration;
         let interval = flags.interval();
         let (mut began, mut until) = (self.start, self.start);
         while until < end {
@@ -309,10 +303,10 @@ impl Measured {
             target,
             seed: flags.seed,
             // A socket without a request of its own is not opened.
-            sockets: u32::from(flags.sockets).min(flags.in_flight),
+            sockets: u32::from(flags.closed.sockets).min(flags.closed.in_flight),
             sources: 1,
-            in_flight: Some(flags.in_flight),
-            warmup_s: flags.warmup.as_secs_f64(),
+            in_flight: Some(flags.closed.in_flight),
+            warmup_s: flags.closed.warmup.as_secs_f64(),
             window_s: self.window.as_secs_f64(),
             schedule: None,
             sent: self.tally.all_sent(),

@@ -40,7 +40,7 @@ pub(crate) enum Command {
     Echo(EchoFlags),
     /// Keep a number of datagrams outstanding as cheaply as a socket allows: the floor to compare blast with
     #[command(hide = true)]
-    Bare(BareFlags),
+    Bare(ClosedFlags),
     /// Keep a number of requests outstanding and measure the answers
     Blast(Box<BlastFlags>),
     /// Send a trace at its own times or at a rate, whatever is answered, and measure the answers
@@ -80,15 +80,16 @@ pub(crate) struct EchoFlags {
     pub(crate) duration: Option<Duration>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct BareFlags {
-    /// The echo
+/// A number of datagrams outstanding, for some time.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ClosedFlags {
+    /// The server
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) target: String,
     /// Sockets, each with a source port of its own
     #[arg(long, value_name = "N", default_value = "16", value_parser = value_parser!(u16).range(1..=MAX_SOCKETS))]
     pub(crate) sockets: u16,
-    /// Datagrams outstanding, over all sockets (at most 64 on each)
+    /// Requests outstanding, over all sockets (at most 1024 on each; 64 in bare)
     #[arg(long, value_name = "N", default_value = "256", value_parser = value_parser!(u32).range(1..))]
     pub(crate) in_flight: u32,
     /// Measure for this time
@@ -104,27 +105,11 @@ pub(crate) struct BareFlags {
 
 #[derive(Debug, Args)]
 pub(crate) struct BlastFlags {
-    /// The server
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) target: String,
-    /// Sockets, each with a source port of its own
-    #[arg(long, value_name = "N", default_value = "16", value_parser = value_parser!(u16).range(1..=MAX_SOCKETS))]
-    pub(crate) sockets: u16,
-    /// Requests outstanding, over all sockets (at most 1024 on each)
-    #[arg(long, value_name = "N", default_value = "256", value_parser = value_parser!(u32).range(1..))]
-    pub(crate) in_flight: u32,
-    /// Measure for this time
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
-    pub(crate) duration: Duration,
-    /// Run for this time before measuring
-    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
-    pub(crate) warmup: Duration,
+    #[command(flatten)]
+    pub(crate) closed: ClosedFlags,
     /// Measure each part of so many seconds by itself, too; without it, a part is between 0.25 and 1 second long
     #[arg(long, value_name = "SECONDS", value_parser = interval)]
     pub(crate) interval: Option<Duration>,
-    /// Run on this core only
-    #[arg(long, value_name = "N")]
-    pub(crate) core: Option<usize>,
     #[command(flatten)]
     pub(crate) traffic: Traffic,
     /// Report every known digest once before the run
@@ -273,18 +258,21 @@ impl BlastFlags {
     /// How long a part of the window is.
     pub(crate) fn interval(&self) -> Duration {
         self.interval
-            .unwrap_or_else(|| interval_of(self.duration))
-            .max(self.duration / MAX_INTERVALS)
+            .unwrap_or_else(|| interval_of(self.closed.duration))
+            .max(self.closed.duration / MAX_INTERVALS)
     }
 
     /// What does not fit together, if anything.
     pub(crate) fn contradiction(&self) -> Option<String> {
-        let room = u32::from(self.sockets).saturating_mul(u32::from(MAX_SLOTS));
-        (self.in_flight > room).then(|| {
+        let ClosedFlags {
+            sockets, in_flight, ..
+        } = self.closed;
+        let room = u32::from(sockets).saturating_mul(u32::from(MAX_SLOTS));
+        (in_flight > room).then(|| {
             format!(
                 "--in-flight {} needs at least --sockets {}",
-                self.in_flight,
-                self.in_flight.div_ceil(u32::from(MAX_SLOTS))
+                in_flight,
+                in_flight.div_ceil(u32::from(MAX_SLOTS))
             )
         })
     }
@@ -402,7 +390,7 @@ mod tests {
             assert!(blast(&wrong).is_err(), "{wrong:?}");
         }
         assert_eq!(
-            blast(&["--duration", "0.25"]).unwrap().duration,
+            blast(&["--duration", "0.25"]).unwrap().closed.duration,
             Duration::from_millis(250)
         );
     }
