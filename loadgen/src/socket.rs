@@ -239,13 +239,24 @@ impl Batch {
 
     /// Receives up to [`MAX_BATCH`] datagrams; how many.
     pub(crate) fn receive(&mut self, socket: &UdpSocket, wait: Wait) -> io::Result<usize> {
+        self.receive_up_to(BATCH_LIMIT, socket, wait)
+    }
+
+    /// The same, but no more than `most`.
+    pub(crate) fn receive_up_to(
+        &mut self,
+        most: u32,
+        socket: &UdpSocket,
+        wait: Wait,
+    ) -> io::Result<usize> {
         self.reset();
-        // SAFETY: invariants 1 and 2: `headers` holds MAX_BATCH headers whose buffers and names are ours and live.
+        // SAFETY: invariants 1 and 2: `headers` holds MAX_BATCH headers, and no more are asked for, whose buffers and names are
+        // ours and live.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
-                BATCH_LIMIT,
+                most.min(BATCH_LIMIT),
                 wait.flags(),
                 ptr::null_mut(),
             )

@@ -30,6 +30,8 @@ use crate::trace::LONGEST_DATAGRAM_BYTES;
 
 /// Requests that are sent before replies are looked at again, at most: they take the kernel some 30 us.
 const MAX_BURST: usize = 16;
+/// Replies that are taken before requests are looked at again, at most.
+const MAX_REPLIES: u32 = 16;
 /// Longer replies are cut; what is read of them comes before.
 const REPLY_BUFFER_BYTES: usize = 512;
 /// Sockets with replies that are told of at a time.
@@ -351,9 +353,10 @@ impl<'r> Sender<'r> {
     }
 
     fn receive_from(&mut self, socket: usize) -> io::Result<()> {
+        let socket_of_replies = &self.connections[socket].socket;
         let received = match self
             .replies
-            .receive(&self.connections[socket].socket, Wait::Never)
+            .receive_up_to(MAX_REPLIES, socket_of_replies, Wait::Never)
         {
             Ok(received) => received,
             Err(error) => return excuse(&mut self.losses, self.shared, error),
