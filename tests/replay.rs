@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -15,62 +14,15 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::harness::capture::write_capture;
+use crate::harness::fake_server::Fake;
 use crate::harness::programs::program;
-use crate::harness::{Account, Io, Request, Setup, StopOnDrop, eventually};
+use crate::harness::{Account, Io, Request, Setup, eventually};
 
 /// Checks without an end, from one source.
 const CHECKS: &str = "synthetic:check=1,sources=1";
-/// Holds all that a test sends: a busy machine may leave a server alone for a while.
-const QUEUE_BYTES: usize = 4 << 20;
 /// A busy machine takes its time to start a program.
 const PATIENCE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(20);
-
-/// A server in a thread of this process, which ends with it.
-struct Fake<T> {
-    address: SocketAddr,
-    thread: Option<JoinHandle<T>>,
-    stop: StopOnDrop,
-}
-
-impl<T: Send + 'static> Fake<T> {
-    /// `serve` gets each datagram with its number and its sender; `end` gives what the test wants to know.
-    fn start<S: Send + 'static>(
-        mut state: S,
-        serve: impl Fn(&mut S, &UdpSocket, u64, &[u8], SocketAddr) + Send + 'static,
-        end: impl FnOnce(S) -> T + Send + 'static,
-    ) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket2::SockRef::from(&socket)
-            .set_recv_buffer_size(QUEUE_BYTES)
-            .unwrap();
-        socket.set_read_timeout(Some(POLL)).unwrap();
-        let address = socket.local_addr().unwrap();
-        let stop = StopOnDrop::default();
-        let is_over = stop.flag();
-        let thread = std::thread::spawn(move || {
-            let mut buffer = [0; 9000];
-            let mut number = 0;
-            while !is_over.load(Ordering::Relaxed) {
-                if let Ok((length, client)) = socket.recv_from(&mut buffer) {
-                    serve(&mut state, &socket, number, &buffer[..length], client);
-                    number += 1;
-                }
-            }
-            end(state)
-        });
-        Self {
-            address,
-            thread: Some(thread),
-            stop,
-        }
-    }
-
-    fn stop(mut self) -> T {
-        self.stop.flag().store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap()
-    }
-}
 
 /// A server without a memory.
 fn serve(serve: impl Fn(&UdpSocket, u64, &[u8], SocketAddr) + Send + 'static) -> Fake<()> {
@@ -144,39 +96,6 @@ fn number(result: &Value, path: &str) -> f64 {
         .pointer(path)
         .and_then(Value::as_f64)
         .unwrap_or_else(|| panic!("{path} in {result}"))
-}
-
-/// The link type of packets without a link.
-const RAW_IP: u32 = 101;
-
-/// A capture of raw IPv4 packets to the usual port: seconds and nanoseconds, sender, datagram.
-fn write_capture(path: &Path, packets: &[(Duration, SocketAddr, Vec<u8>)]) {
-    let mut file = Vec::new();
-    let half = |number: u16| number.to_be_bytes();
-    file.extend(0xa1b2_3c4d_u32.to_le_bytes());
-    file.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    file.extend(65_535_u32.to_le_bytes());
-    file.extend(RAW_IP.to_le_bytes());
-    for (at, source, datagram) in packets {
-        let IpAddr::V4(address) = source.ip() else {
-            panic!("{source} is not IPv4");
-        };
-        let udp_length = u16::try_from(8 + datagram.len()).unwrap();
-        let mut packet = vec![0x45, 0];
-        packet.extend(half(20 + udp_length));
-        packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
-        packet.extend(address.octets());
-        packet.extend([192, 0, 2, 1]);
-        packet.extend([half(source.port()), half(24441), half(udp_length), [0, 0]].concat());
-        packet.extend(datagram);
-        let length = u32::try_from(packet.len()).unwrap();
-        let seconds = 1_000_000_000 + u32::try_from(at.as_secs()).unwrap();
-        for part in [seconds, at.subsec_nanos(), length, length] {
-            file.extend(part.to_le_bytes());
-        }
-        file.extend(packet);
-    }
-    std::fs::write(path, file).unwrap();
 }
 
 /// By sender: what it sent, and the threads it used.

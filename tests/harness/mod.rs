@@ -2,6 +2,8 @@
 //!
 //! - [`programs`]: builds the workspace's binaries once and finds them.
 //! - [`server`]: a `pyzord` in a home directory of its own, killed when dropped.
+//! - [`fake_server`]: a server that does what a test wants.
+//! - [`capture`]: captures for the load generator.
 //! - [`client`]: datagrams as bytes, with time-outs.
 //! - [`message`]: requests and replies, written and read without the crates under test.
 //! - [`needs`]: what a test needs of the machine; a test that lacks it is skipped and counted.
@@ -10,7 +12,9 @@
 //! - [`scan_socket`]: a `pyzor serve` in a home directory of its own, killed when dropped.
 //! - [`systemd`]: sockets that are passed on to a program.
 
+pub(crate) mod capture;
 pub(crate) mod client;
+pub(crate) mod fake_server;
 pub(crate) mod message;
 pub(crate) mod needs;
 pub(crate) mod programs;
