@@ -53,6 +53,9 @@
 //! - A reply of 200 to `check` or `pong` that lacks a count prints like a refusal, and exits with 1.
 //! - A line among the digests that cannot stand in a request (longer than 512 bytes, or with bytes that are not printable
 //!   ASCII) is skipped with a line on standard error, and the exit status is 1.
+//! - Messages above 256 MiB are refused, and of a mailbox skipped. In a mailbox's check, more than 16 MiB of servers' answers are not
+//!   held back until those of the local whitelist are out; the reference prints everything at the end.
+//! - The local whitelist takes no empty line.
 //! - `-t 0` is refused: the reference then reports an error of its socket for every server.
 
 pub mod commands;
