@@ -26,7 +26,7 @@ fn charsets() -> Vec<&'static str> {
     for line in NAMES.lines() {
         let (name, rest) = line.split_once(' ').unwrap();
         let (_, decoder) = rest.split_once(' ').unwrap();
-        if decoder != "punycode" && !seen.contains(&decoder) {
+        if !seen.contains(&decoder) {
             seen.push(decoder);
             names.push(name);
         }

@@ -46,7 +46,8 @@
 //!   shifts to a set it cannot.
 //!
 //! A message nested deeper than Python's stack allows is read to its end. A charset that Python knows and no mail
-//! names, `unicode_escape`, is read without names of characters (`\N{...}` is dropped), and `punycode` as ASCII.
+//! names, `unicode_escape`, is read without names of characters (`\N{...}` is dropped), and `punycode` up to a number of more than
+//! 128 bits.
 //!
 //! # Bounds
 //!

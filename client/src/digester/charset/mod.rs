@@ -9,10 +9,12 @@
 //! | `shifting` | ISO-2022 and HZ, which shift between sets |
 //! | `unicode` | UTF-7, UTF-8, UTF-16, UTF-32 |
 //! | `escapes` | Python's own notations |
+//! | `punycode` | what names of hosts are written in |
 
 mod east_asian;
 mod escapes;
 mod names;
+mod punycode;
 mod shifting;
 mod single_byte;
 mod two_byte;
@@ -112,6 +114,7 @@ fn decode_with(codec: Codec, bytes: &[u8], sink: &mut Sink) -> Result<(), Failur
         Codec::Utf32(order) => unicode::decode_utf32(order, bytes, sink),
         Codec::UnicodeEscape => escapes::decode_unicode_escape(bytes, sink),
         Codec::RawUnicodeEscape => escapes::decode_raw_unicode_escape(bytes, sink),
+        Codec::Punycode => punycode::decode(bytes, sink)?,
         Codec::Nothing => return Err(Failure::Undecodable),
     }
     Ok(())

@@ -25,6 +25,7 @@ pub(super) enum Codec {
     Utf32(Option<ByteOrder>),
     UnicodeEscape,
     RawUnicodeEscape,
+    Punycode,
     /// A charset by which nothing can be decoded.
     Nothing,
 }
@@ -74,7 +75,8 @@ fn codec(name: &str) -> Option<Codec> {
         "utf_32_le" => Codec::Utf32(Some(ByteOrder::Little)),
         "unicode_escape" => Codec::UnicodeEscape,
         "raw_unicode_escape" => Codec::RawUnicodeEscape,
-        "undefined" | "idna" | "punycode" => Codec::Nothing,
+        "punycode" => Codec::Punycode,
+        "undefined" | "idna" => Codec::Nothing,
         _ => match Variant::of_name(name) {
             Some(variant) => Codec::Iso2022(variant),
             None => Codec::EastAsian(east_asian::of_name(name)?),
