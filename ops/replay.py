@@ -139,18 +139,21 @@ def differences(before, after):
 def row(name, speed, recorded, runs):
     results = [result for result, _ in runs]
     lags = [result["schedule"]["lag"] for result in results]
+    gaps = [result["schedule"]["machine"] for result in results]
     different = sorted({what for _, arrived in runs for what in differences(recorded, arrived)})
 
-    def spread(key):
-        values = sorted(lag[key] for lag in lags)
-        return f"{statistics.median(values):.0f} ({values[0]:.0f} to {values[-1]:.0f})"
+    def spread(values, digits=0):
+        values = sorted(values)
+        return f"{statistics.median(values):.{digits}f} ({values[0]:.{digits}f} to {values[-1]:.{digits}f})"
 
     rates = [result["schedule"]["intended_rate_per_s"] for result in results]
     void = sum(1 for result in results if result["void"])
     lost = sum(result["losses"]["lost"] for result in results)
     cells = [name, f"{speed}x", len(runs), results[0]["schedule"]["intended"], f"{statistics.median(rates):,.0f}",
              "the same" if not different else "not: " + ", ".join(different),
-             spread("p50_us"), spread("p99_us"), spread("max_us"), lost, void]
+             *(spread([lag[point] for lag in lags]) for point in ("p50_us", "p99_us", "max_us")),
+             spread([100 * gap["paused_share"] for gap in gaps], 2), spread([gap["longest_pause_us"] for gap in gaps]),
+             spread([1000 * (gap["waited_s"] + (gap["stolen_s"] or 0)) for gap in gaps]), lost, void]
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
@@ -161,10 +164,14 @@ def main():
     print(f"The made-up mix that pyzord recorded: `{MIX}`, {requests} requests, Poisson, {RATE} a second.")
     print(f"What tcpdump captured: {CLIENT_ROUNDS} times `pyzor` {', '.join(CLIENT_COMMANDS)}.")
     print("Lag: how long after its intended time a request was sent, microseconds; median of the rounds (least to most).")
+    print("Idle paused: of 200 ms before the run, in which the generator's thread looked at nothing but the clock, the share in "
+          "pauses of\n20 us or more, and the longest of them in microseconds. Taken: in the run, what other threads and the "
+          "hypervisor took from its core.")
     print("The mix: requests, operations, digests a request, different digests, malformed requests and flows, as "
           "recorded\nby the server that was replayed to.\n")
-    print("| recording | speed | rounds | requests | a second | mix | lag p50 | lag p99 | lag max | lost | void |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| recording | speed | rounds | requests | a second | mix | lag p50 | lag p99 | lag max "
+          "| idle paused, % | longest pause | taken, ms | lost | void |")
+    print("| --- " * 14 + "|")
     for name, (trace, port) in traces.items():
         recorded = inspect(bin, trace, port, scratch)
         for speed in SPEEDS:
