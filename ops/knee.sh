@@ -6,7 +6,9 @@
 set -euo pipefail
 
 readonly server_core=0 load_core=1
-readonly slo='p99<20ms,loss<0.1%'
+# Nine in ten, because a virtual machine's cores are taken away for some per cent of the time: an objective for 99 in 100
+# finds that, and not the server.
+readonly slo='p90<20ms,loss<0.1%'
 readonly mix='synthetic:check=90,report=8,whitelist=1,info=0.5,ping=0.5,known=20000,known-share=0.4,batch-share=0.1'
 # With one worker it does not matter from where requests come, and fewer sockets leave the generator more of its core.
 readonly sockets=2
@@ -19,7 +21,7 @@ Usage: ops/knee.sh [--quick] [--repeats N] [--seconds S] [--out DIR]
 
   --quick       one search of short trials, results in a temporary folder: does it all work?
   --repeats N   so many searches (5)
-  --seconds S   length of a trial (2)
+  --seconds S   length of a trial (1)
   --out DIR     where results go (ops/runs/DATE-HOST-knee)
 USAGE
 }
@@ -81,7 +83,7 @@ write_readme() {
 root=$(cd "$(dirname "$0")/.." && pwd)
 source "$root/ops/run_folder.sh"
 arguments=$*
-repeats=5 seconds=2 from=20000 out='' quick=no
+repeats=5 seconds=1 from=20000 out='' quick=no
 while (($#)); do
     case $1 in
     --quick) quick=yes repeats=1 seconds=0.5 ;;
