@@ -2,7 +2,7 @@
 # Finds the highest rate at which pyzord meets its objectives, five times, and plans a larger mirror from it.
 #
 # Server on core 0, load generator on core 1, over loopback. The pages that `loadgen knee` and `loadgen plan` write are kept, and
-# pictures of them where there is a Chromium. Results go to ops/runs/DATE-HOST-knee/.
+# pictures of them where there is a Chromium; the histograms of all trials are some megabytes, and are not. Results go to ops/runs/DATE-HOST-knee/.
 set -euo pipefail
 
 readonly server_core=0 load_core=1
@@ -72,7 +72,7 @@ write_readme() {
     describe_run 'The knee of pyzord, and a plan from it,' "ops/knee.sh $arguments" "$load_before"
     printf '\nServer with one worker on core %s, load on core %s. Objectives: `%s`. Asked is a mix that is made up:\n`%s`.\n' \
         "$server_core" "$load_core" "$slo" "$mix"
-    printf '\n- [knee.html](knee.html), [plan.html](plan.html): the pages; knee.json: all numbers\n\n```console\n'
+    printf '\n- [knee.html](knee.html), [plan.html](plan.html): the pages, with all numbers\n\n```console\n'
     printf '$ loadgen knee …\n'
     cat "$out/knee.txt"
     printf '\n$ loadgen plan knee.json %s\n' "${plan[*]}"
@@ -99,7 +99,7 @@ done
 cd "$root"
 cargo build --release --locked -p pyzord -p loadgen --bins
 target=${CARGO_TARGET_DIR:-$root/target}
-bin=$target/release
+bin=$(realpath "$target")/release
 loadgen=$bin/loadgen
 port=$((20000 + RANDOM % 10000))
 if [[ -z $out ]]; then
@@ -115,9 +115,10 @@ load_before=$(cut -d ' ' -f 1-3 /proc/loadavg)
 start_server
 "$loadgen" knee "$mix" --target "127.0.0.1:$port" --server-pid "$server_pid" --core "$load_core" --sockets "$sockets" \
     --slo "$slo" --from "$from" --trial-duration "$seconds" --repeats "$repeats" --poisson \
-    --json "$out/knee.json" --html "$out/knee.html" | tee "$out/knee.txt"
+    --json "$scratch/knee.json" --html "$out/knee.html" 2>&1 | tee "$out/knee.txt"
 plan=(--target-rate "$target_per_s" --headroom '30%' --growth "$growth" --digests "$planned_digests")
-"$loadgen" plan "$out/knee.json" "${plan[@]}" --html "$out/plan.html" | tee "$out/plan.txt"
+(cd "$scratch" && "$loadgen" plan knee.json "${plan[@]}" --html plan.html) | tee "$out/plan.txt"
+mv "$scratch/plan.html" "$out"
 picture "$out/knee.html"
 picture "$out/plan.html"
 write_readme >"$out/README.md"
