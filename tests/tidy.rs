@@ -163,10 +163,11 @@ fn files_are_tidy() {
 fn recorded_runs_do_not_tell_where_their_author_keeps_things() {
     let mut places = Vec::new();
     for file in files_below(&workspace().join("ops/runs"), &[]) {
-        let text = fs::read(&file).unwrap();
-        // Pictures are among them.
-        let text = String::from_utf8_lossy(&text);
-        let words = text.split(|c: char| c.is_whitespace() || "\"'`()[]|,=".contains(c));
+        // Pictures are no text.
+        let Ok(text) = fs::read_to_string(&file) else {
+            continue;
+        };
+        let words = text.split(|c: char| c.is_whitespace() || "\"'`()[]<>|,=".contains(c));
         let paths = words.filter(|word| is_absolute_path(word));
         places.extend(paths.map(|path| format!("{}: {path}", shown(&file))));
     }
