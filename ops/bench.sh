@@ -393,10 +393,7 @@ esac
 
 cd "$root"
 cargo build --release --locked -p pyzord -p loadgen --bins --examples
-if [[ -z $out ]]; then
-    if [[ $quick == yes ]]; then out=$(mktemp -d); else new_run_folder; fi
-fi
-mkdir -p "$out"
+open_run_folder
 # The store must lie on a disk, and /tmp may not: it lies beside the build.
 scratch=$(mktemp -d "$target/bench.XXXXXX")
 pids=()

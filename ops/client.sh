@@ -88,10 +88,7 @@ for needed in "$reference" "$oracle" "$target/real-mails" "$mail"; do
 done
 cargo build --release --locked -p pyzord --bins
 cargo build --release --locked -p pyzor --bins --examples
-if [[ -z $out ]]; then
-    if [[ $quick == yes ]]; then out=$(mktemp -d); else new_run_folder client; fi
-fi
-mkdir -p "$out"
+open_run_folder client
 scratch=$(mktemp -d "$target/client.XXXXXX")
 server_pid=
 trap clean_up EXIT

@@ -126,10 +126,7 @@ cd "$root"
 cargo build --release --locked -p loadgen
 bin=${CARGO_TARGET_DIR:-$root/target}/release
 loadgen=$bin/loadgen
-if [[ -z $out ]]; then
-    if [[ $quick == yes ]]; then out=$(mktemp -d); else new_run_folder compare; fi
-fi
-mkdir -p "$out"
+open_run_folder compare
 scratch=$(mktemp -d)
 pids=()
 trap clean_up EXIT

@@ -67,7 +67,6 @@ print(busy_s * 1e9 / run["answered"])' "$folder/blast.json")
     echo '```'
 } | tee "$folder/report"
 
-if [[ -z $out ]]; then new_run_folder generator; fi
-mkdir -p "$out"
+open_run_folder generator
 cp "$folder/report" "$out/README.md"
 printf '\n%s\n' "$out/README.md"

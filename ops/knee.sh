@@ -102,10 +102,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 bin=$(realpath "$target")/release
 loadgen=$bin/loadgen
 port=$((20000 + RANDOM % 10000))
-if [[ -z $out ]]; then
-    if [[ $quick == yes ]]; then out=$(mktemp -d); else new_run_folder knee; fi
-fi
-mkdir -p "$out"
+open_run_folder knee
 # The store must lie on a disk, and /tmp may not: it lies beside the build.
 scratch=$(mktemp -d "$target/knee.XXXXXX")
 server_pid=''

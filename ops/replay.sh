@@ -49,10 +49,7 @@ if [[ ! -x $client ]] || ! command -v tcpdump >/dev/null; then
     exit 1
 fi
 cargo build --release --locked -p pyzord -p loadgen --bins
-if [[ -z $out ]]; then
-    if [[ $quick == yes ]]; then out=$(mktemp -d); else new_run_folder replay; fi
-fi
-mkdir -p "$out"
+open_run_folder replay
 # Recordings are written to a disk, and /tmp may be none: they lie beside the build.
 scratch=$(mktemp -d "$target/replay.XXXXXX")
 trap clean_up EXIT

@@ -1,12 +1,18 @@
 # Sourced by the scripts that record runs: where a run is kept, and the facts that each one states first.
 
-# new_run_folder [SUFFIX]: sets `out` to the first ops/runs/DATE-HOST[-SUFFIX] that is not there, relative to the project's
-# root, so that no result tells where its author keeps the project.
-new_run_folder() {
+# open_run_folder [SUFFIX]: makes the folder `out`. Where none is given, that is the first ops/runs/DATE-HOST[-SUFFIX] that is not
+# there, relative to the project's root, so that no result tells where its author keeps the project; where `quick` is yes,
+# a temporary one.
+open_run_folder() {
     local folder number=2
-    folder=ops/runs/$(date -u +%F)-$(hostname)${1:+-$1}
-    out=$folder
-    while [[ -e $out ]]; do out=$folder-$((number++)); done
+    if [[ -z $out && ${quick-} == yes ]]; then
+        out=$(mktemp -d)
+    elif [[ -z $out ]]; then
+        folder=ops/runs/$(date -u +%F)-$(hostname)${1:+-$1}
+        out=$folder
+        while [[ -e $out ]]; do out=$folder-$((number++)); done
+    fi
+    mkdir -p "$out"
 }
 
 # describe_run TITLE COMMAND LOAD_BEFORE: what every README of a run begins with. To be called at the project's root.

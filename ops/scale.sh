@@ -301,10 +301,7 @@ if ((free_bytes < digests * disk_bytes_a_digest)); then
     echo "scale.sh: $target needs $((digests * disk_bytes_a_digest >> 20)) MiB of free disk" >&2
     exit 1
 fi
-if [[ -z $out ]]; then
-    if [[ $quick == yes ]]; then out=$(mktemp -d); else new_run_folder scale; fi
-fi
-mkdir -p "$out"
+open_run_folder scale
 # The store must lie on a disk, and /tmp may not: it lies beside the build.
 scratch=$(mktemp -d "$target/scale.XXXXXX")
 server_pid='' blast_pid=''

@@ -3,11 +3,10 @@
 //! The command line beats the file, the file beats the default. The first problem ends the program with one line, because a
 //! mail filter may be all there is to read it.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pyzor_protocol::configparser::{ConfigFile, SyntaxError};
+use pyzor_protocol::configparser::{ConfigFile, Origin, SyntaxError};
 
 use crate::error::Error;
 use crate::flags::Flags;
@@ -53,31 +52,6 @@ pub struct Config {
     pub nice: i32,
     /// What deserves a warning in the log, once there is one.
     pub warnings: Vec<String>,
-}
-
-/// Where a setting was written. Shown as what stands before its value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// On the command line, with this option.
-    Flag(&'static str),
-    /// In the configuration file, under this key.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Its line, counted from 1.
-        line: usize,
-        /// The key as the documentation writes it.
-        key: &'static str,
-    },
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag(flag) => write!(f, "{flag} "),
-            Self::File { path, line, key } => write!(f, "{}:{line}: {key} = ", path.display()),
-        }
-    }
 }
 
 /// One setting: its name in the file and on the command line, and what was typed for it.

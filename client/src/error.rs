@@ -3,13 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::Origin;
+use pyzor_protocol::configparser::Origin;
 
 /// Why the program cannot do what it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A setting whose value means nothing.
-    #[error("{origin}{value}: expected {expected}")]
+    #[error("{}: expected {expected}", origin.with_value(value))]
     Setting {
         /// Where it was written.
         origin: Origin,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use pyzor_protocol::{DigestText, Operation};
+use pyzor_protocol::{DigestText, Operation, ReplyNumbers};
 use serde::Serialize;
 
 use crate::exchange::{Answer, Failure, OK, Response};
@@ -89,11 +89,15 @@ pub(crate) fn locally_whitelisted(
     session: &Session,
 ) -> String {
     if session.json {
-        return json_line(&JsonAnswer {
-            locally_whitelisted: true,
+        let tuple = (OK, "OK".to_owned());
+        let numbers = ReplyNumbers {
             count: Some(0),
             wl_count: Some(0),
-            ..JsonAnswer::new(Operation::Check, Some(digest), name, OK, "OK".to_owned())
+            ..ReplyNumbers::default()
+        };
+        return json_line(&JsonAnswer {
+            locally_whitelisted: true,
+            ..JsonAnswer::new(Operation::Check, Some(digest), name, tuple, numbers)
         });
     }
     format!("{name}\t{}\t0\t0\n", python_tuple(OK, "OK"))
@@ -129,15 +133,16 @@ fn details(operation: Operation, response: &Response) -> String {
 
 /// What an answer to `info` has, as far as it has it; nothing of a refusal.
 fn info_lines(response: &Response) -> impl Iterator<Item = (&'static str, String)> {
+    let numbers = &response.numbers;
     let number = |value: Option<i64>| value.map(|value| value.to_string());
     let time = |value: Option<i64>| value.map(time_in_words);
     [
-        ("Count", number(response.count)),
-        ("Entered", time(response.entered)),
-        ("Updated", time(response.updated)),
-        ("WL-Count", number(response.wl_count)),
-        ("WL-Entered", time(response.wl_entered)),
-        ("WL-Updated", time(response.wl_updated)),
+        ("Count", number(numbers.count)),
+        ("Entered", time(numbers.entered)),
+        ("Updated", time(numbers.updated)),
+        ("WL-Count", number(numbers.wl_count)),
+        ("WL-Entered", time(numbers.wl_entered)),
+        ("WL-Updated", time(numbers.wl_updated)),
     ]
     .into_iter()
     .filter(|_| response.code == OK)
@@ -229,8 +234,8 @@ impl<'a> JsonAnswer<'a> {
         operation: Operation,
         digest: Option<&'a DigestText>,
         name: &ServerName,
-        code: i64,
-        diag: String,
+        (code, diag): (i64, String),
+        numbers: ReplyNumbers,
     ) -> Self {
         Self {
             server: name.to_string(),
@@ -239,12 +244,12 @@ impl<'a> JsonAnswer<'a> {
             code,
             diag,
             locally_whitelisted: false,
-            count: None,
-            wl_count: None,
-            entered: None,
-            updated: None,
-            wl_entered: None,
-            wl_updated: None,
+            count: numbers.count,
+            wl_count: numbers.wl_count,
+            entered: numbers.entered,
+            updated: numbers.updated,
+            wl_entered: numbers.wl_entered,
+            wl_updated: numbers.wl_updated,
         }
     }
 }
@@ -255,23 +260,14 @@ fn json_answer(
     name: &ServerName,
     outcome: &Result<Response, Failure>,
 ) -> String {
-    let response = match outcome {
-        Err(failure) => {
-            let (code, diag) = tuple_of(failure, name);
-            return json_line(&JsonAnswer::new(operation, digest, name, code, diag));
+    let (tuple, numbers) = match outcome {
+        Err(failure) => (tuple_of(failure, name), ReplyNumbers::default()),
+        Ok(response) => {
+            let diag = String::from_utf8_lossy(&response.diag).into_owned();
+            ((response.code, diag), response.numbers)
         }
-        Ok(response) => response,
     };
-    let diag = String::from_utf8_lossy(&response.diag).into_owned();
-    json_line(&JsonAnswer {
-        count: response.count,
-        wl_count: response.wl_count,
-        entered: response.entered,
-        updated: response.updated,
-        wl_entered: response.wl_entered,
-        wl_updated: response.wl_updated,
-        ..JsonAnswer::new(operation, digest, name, response.code, diag)
-    })
+    json_line(&JsonAnswer::new(operation, digest, name, tuple, numbers))
 }
 
 #[cfg(test)]
@@ -296,12 +292,13 @@ mod tests {
         Response {
             code,
             diag: b"D".to_vec(),
-            count: Some(7),
-            wl_count: Some(1),
-            entered: Some(NEVER),
-            updated: None,
-            wl_entered: Some(i64::MAX),
-            wl_updated: None,
+            numbers: ReplyNumbers {
+                count: Some(7),
+                wl_count: Some(1),
+                entered: Some(NEVER),
+                wl_entered: Some(i64::MAX),
+                ..ReplyNumbers::default()
+            },
         }
     }
 
@@ -318,10 +315,8 @@ mod tests {
 
     #[test]
     fn a_refusal_and_an_answer_without_counts_have_a_tab_and_no_counts() {
-        let halved = Response {
-            wl_count: None,
-            ..response(200)
-        };
+        let mut halved = response(200);
+        halved.numbers.wl_count = None;
         for response in [response(403), halved] {
             assert_eq!(details(Operation::Pong, &response), "\t");
         }

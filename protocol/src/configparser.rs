@@ -6,6 +6,8 @@
 //! expand to is bounded.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
 
 /// The section whose options every other section has too.
 const DEFAULT_SECTION: &str = "DEFAULT";
@@ -21,6 +23,43 @@ const MAX_EXPANDED_BYTES: usize = 64 * 1024;
 
 /// Characters that may separate a name from its value.
 const DELIMITERS: [char; 2] = ['=', ':'];
+
+/// Where a setting was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// On the command line, with this option.
+    Flag(&'static str),
+    /// In the configuration file, under this key.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Its line, counted from 1.
+        line: usize,
+        /// The key as the documentation writes it.
+        key: &'static str,
+    },
+}
+
+/// Names the place, as in `FILE:LINE: KEY` or `--option`.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => f.write_str(flag),
+            Self::File { path, line, key } => write!(f, "{}:{line}: {key}", path.display()),
+        }
+    }
+}
+
+impl Origin {
+    /// Repeats what was written there, in the words of the place.
+    pub fn with_value(&self, value: &str) -> String {
+        let value = value.replace('\n', " ");
+        match self {
+            Self::Flag(_) => format!("{self} {value}"),
+            Self::File { .. } => format!("{self} = {value}"),
+        }
+    }
+}
 
 /// A file that was read, whatever was wrong with it.
 #[derive(Debug, Default)]

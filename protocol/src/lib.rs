@@ -67,7 +67,7 @@ pub use limits::{
 pub use line_problem::{LineProblem, Problem};
 pub use operation::{Operation, OperationSet};
 pub use reply::{Body, write_reply};
-pub use reply_reader::{InvalidReply, Reply};
+pub use reply_reader::{InvalidReply, Reply, ReplyNumbers};
 pub use request::{ANONYMOUS_USER, Request, Scratch, User};
 pub use request_writer::{NewRequest, write_request};
 pub use signature::sign;

@@ -12,17 +12,24 @@ pub struct Reply<'d> {
     pub diag: &'d [u8],
     /// The request's id; below 1024 when the server could not read the request.
     pub thread: i64,
+    /// What it says about the digest.
+    pub numbers: ReplyNumbers,
+}
+
+/// What a reply says about a digest, as far as it does. Times are in seconds since the epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplyNumbers {
     /// Times reported.
     pub count: Option<i64>,
     /// Times whitelisted.
     pub wl_count: Option<i64>,
-    /// First report, in seconds since the epoch.
+    /// First report.
     pub entered: Option<i64>,
-    /// Latest report, in seconds since the epoch.
+    /// Latest report.
     pub updated: Option<i64>,
-    /// First whitelisting, in seconds since the epoch.
+    /// First whitelisting.
     pub wl_entered: Option<i64>,
-    /// Latest whitelisting, in seconds since the epoch.
+    /// Latest whitelisting.
     pub wl_updated: Option<i64>,
 }
 
@@ -52,12 +59,14 @@ impl<'d> Reply<'d> {
             code: required_number("Code")?,
             diag: required(&headers, "Diag")?,
             thread: required_number("Thread")?,
-            count: number("Count")?,
-            wl_count: number("WL-Count")?,
-            entered: number("Entered")?,
-            updated: number("Updated")?,
-            wl_entered: number("WL-Entered")?,
-            wl_updated: number("WL-Updated")?,
+            numbers: ReplyNumbers {
+                count: number("Count")?,
+                wl_count: number("WL-Count")?,
+                entered: number("Entered")?,
+                updated: number("Updated")?,
+                wl_entered: number("WL-Entered")?,
+                wl_updated: number("WL-Updated")?,
+            },
         })
     }
 }
@@ -104,12 +113,14 @@ mod tests {
                 code: 200,
                 diag: b"OK",
                 thread: 2000,
-                count: Some(5),
-                wl_count: Some(6),
-                entered: Some(1),
-                updated: Some(2),
-                wl_entered: Some(3),
-                wl_updated: Some(4),
+                numbers: ReplyNumbers {
+                    count: Some(5),
+                    wl_count: Some(6),
+                    entered: Some(1),
+                    updated: Some(2),
+                    wl_entered: Some(3),
+                    wl_updated: Some(4),
+                },
             })
         );
     }
@@ -119,15 +130,22 @@ mod tests {
         let mut buffer = [0; MAX_REPLY_BYTES];
         let length = write_reply(&mut buffer, Err(Refusal::Forbidden), b"7", &Body::Nothing);
         let reply = Reply::parse(&buffer[..length]);
-        let read = reply.map(|reply| (reply.code, reply.diag, reply.count));
-        assert_eq!(read, Ok((403, Refusal::Forbidden.diag().as_bytes(), None)));
+        let read = reply.map(|reply| (reply.code, reply.diag, reply.numbers));
+        assert_eq!(
+            read,
+            Ok((
+                403,
+                Refusal::Forbidden.diag().as_bytes(),
+                ReplyNumbers::default()
+            ))
+        );
     }
 
     #[test]
     fn case_and_line_ends_do_not_matter() {
         let reply =
             Reply::parse(b"code:200\r\nDIAG: OK\r\npv: 2.1\r\nthread: 5\r\ncount: -1\r\n\r\n");
-        let read = reply.map(|reply| (reply.code, reply.diag, reply.thread, reply.count));
+        let read = reply.map(|reply| (reply.code, reply.diag, reply.thread, reply.numbers.count));
         assert_eq!(read, Ok((200, &b"OK"[..], 5, Some(-1))));
     }
 

@@ -6,6 +6,7 @@ use pyzor::digester;
 use super::oracle::Verdict;
 use super::spamassassin::SpamAssassin;
 use super::{generated_messages, real_messages, start_oracle};
+use crate::harness::programs::workspace;
 
 /// Generated messages are those of this seed.
 const SEED: u64 = 1;
@@ -26,6 +27,12 @@ fn all_our_digests_are_the_references_and_some_of_spamassassins() {
     println!(
         "{:10}{:>9}{:>16}{:>16}",
         "messages", "digested", "pyzor", "SpamAssassin"
+    );
+    let stated = std::fs::read_to_string(workspace().join("README.md")).unwrap();
+    assert!(
+        stated.contains(&row(&generated)),
+        "README does not state {}",
+        row(&generated)
     );
     for (name, agreement) in [("generated", generated), ("real", real)] {
         println!(
@@ -56,7 +63,27 @@ fn agreement(messages: impl Iterator<Item = (String, Vec<u8>)>) -> Agreement {
     agreement
 }
 
+/// The figures as the README has them. Those of real messages depend on what the distribution's packages hold.
+fn row(agreement: &Agreement) -> String {
+    let Agreement {
+        digested,
+        ours,
+        spamassassins,
+    } = *agreement;
+    let [ours, spamassassins] = [ours, spamassassins].map(|part| share(part, digested));
+    let row = format!("| {} | {ours} | {spamassassins} |", grouped(digested));
+    row.replace(".0 %", " %")
+}
+
 fn share(part: usize, whole: usize) -> String {
     let tenths = part * 1_000 / whole.max(1);
-    format!("{part} ({}.{} %)", tenths / 10, tenths % 10)
+    format!("{} ({}.{} %)", grouped(part), tenths / 10, tenths % 10)
+}
+
+/// With a comma before the last three digits.
+fn grouped(number: usize) -> String {
+    match (number / 1_000, number % 1_000) {
+        (0, ones) => ones.to_string(),
+        (thousands, ones) => format!("{thousands},{ones:03}"),
+    }
 }

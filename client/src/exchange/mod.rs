@@ -10,7 +10,9 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use pyzor_protocol::{DigestText, MAX_REPLY_BYTES, NewRequest, Operation, Reply, write_request};
+use pyzor_protocol::{
+    DigestText, MAX_REPLY_BYTES, NewRequest, Operation, Reply, ReplyNumbers, write_request,
+};
 
 use crate::log::Log;
 use crate::session::{Patience, Server};
@@ -44,31 +46,21 @@ pub struct Answer<'s> {
     pub outcome: Result<Response, Failure>,
 }
 
-/// A reply that says what it should. Times are in seconds since the epoch, -1 for never.
+/// A reply that says what it should. A time of -1 is never.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// The status.
     pub code: i64,
     /// The status in words.
     pub diag: Vec<u8>,
-    /// Times reported.
-    pub count: Option<i64>,
-    /// Times whitelisted.
-    pub wl_count: Option<i64>,
-    /// First report.
-    pub entered: Option<i64>,
-    /// Latest report.
-    pub updated: Option<i64>,
-    /// First whitelisting.
-    pub wl_entered: Option<i64>,
-    /// Latest whitelisting.
-    pub wl_updated: Option<i64>,
+    /// What it says about the digest.
+    pub numbers: ReplyNumbers,
 }
 
 impl Response {
     /// Both counts of a server that did what it was asked.
     pub(crate) fn counts(&self) -> Option<(i64, i64)> {
-        let counts = self.count.zip(self.wl_count);
+        let counts = self.numbers.count.zip(self.numbers.wl_count);
         counts.filter(|_| self.code == OK)
     }
 }
@@ -276,12 +268,7 @@ impl From<&Reply<'_>> for Response {
         Self {
             code: reply.code,
             diag: reply.diag.to_vec(),
-            count: reply.count,
-            wl_count: reply.wl_count,
-            entered: reply.entered,
-            updated: reply.updated,
-            wl_entered: reply.wl_entered,
-            wl_updated: reply.wl_updated,
+            numbers: reply.numbers,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyzor_protocol::DigestText;
+use pyzor_protocol::{DigestText, ReplyNumbers};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -111,12 +111,7 @@ impl Scanner {
             Ok(Response {
                 code: TOO_LONG,
                 diag: b"Message too long.".to_vec(),
-                count: None,
-                wl_count: None,
-                entered: None,
-                updated: None,
-                wl_entered: None,
-                wl_updated: None,
+                numbers: ReplyNumbers::default(),
             })
         };
         commands::check_without_asking(None, refusal, &self.session.borrow())

@@ -10,7 +10,7 @@ use pyzor_protocol::Digest;
 use super::{DigestCounts, MAX_DIGESTS};
 use crate::error::Error;
 use crate::report::write_file;
-use crate::trace::Input;
+use crate::trace::{Input, words};
 
 /// What a file expects.
 #[derive(Debug)]
@@ -111,15 +111,10 @@ enum Line {
 }
 
 fn read(line: &[u8]) -> Line {
-    let mut words = line
-        .split(|byte| byte.is_ascii_whitespace() || matches!(byte, b',' | b';'))
-        .filter(|word| !word.is_empty());
-    let Some(first) = words.next() else {
+    let Some(mut words) = words(line) else {
         return Line::Empty;
     };
-    if first.starts_with(b"#") {
-        return Line::Empty;
-    }
+    let first = words.next().unwrap_or_default();
     let mut number = || str::from_utf8(words.next()?).ok()?.parse().ok();
     match (Digest::from_hex(first), number(), number(), words.next()) {
         (Ok(digest), Some(count), Some(whitelisted), None) => {

@@ -80,16 +80,21 @@ enum Line {
     Foreign,
 }
 
-fn read(line: &[u8]) -> Line {
+/// The words of a line, whatever separates them; `None` for one that says nothing: it is empty, or a comment.
+pub(crate) fn words(line: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     let mut words = line
         .split(|byte| byte.is_ascii_whitespace() || matches!(byte, b',' | b';'))
-        .filter(|word| !word.is_empty());
-    let Some(digest) = words.next() else {
+        .filter(|word| !word.is_empty())
+        .peekable();
+    let says_something = words.peek().is_some_and(|first| !first.starts_with(b"#"));
+    says_something.then_some(words)
+}
+
+fn read(line: &[u8]) -> Line {
+    let Some(mut words) = words(line) else {
         return Line::Empty;
     };
-    if digest.starts_with(b"#") {
-        return Line::Empty;
-    }
+    let digest = words.next().unwrap_or_default();
     let operation = words
         .next()
         .map_or(Some(Operation::Check), Operation::from_name);

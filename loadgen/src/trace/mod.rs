@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use digests::Digests;
+pub(crate) use digests::words;
 pub(crate) use input::{Input, is_standard_input};
 use pcap::Pcap;
 use pcapng::Pcapng;

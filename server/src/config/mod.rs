@@ -25,11 +25,12 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf, absolute};
 use std::string::FromUtf8Error;
 
+use pyzor_protocol::configparser::Origin;
 use pyzor_protocol::home_directory::CONFIG_FILE;
 use pyzor_storage::CleanupAge;
 use pyzor_storage::redb_engine::Durability;
 
-pub use problems::{Origin, Problem, Problems};
+pub use problems::{Problem, Problems};
 
 use crate::bounded_read::read_at_most;
 use crate::error::Error;

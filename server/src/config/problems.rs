@@ -3,21 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a setting was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// On the command line, with this option.
-    Flag(&'static str),
-    /// In the configuration file, under this key.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Its line, counted from 1.
-        line: usize,
-        /// The key as the documentation writes it.
-        key: &'static str,
-    },
-}
+use pyzor_protocol::configparser::Origin;
 
 /// One thing that must be changed before the server can start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,27 +82,6 @@ impl fmt::Display for Problems {
             write!(f, "{problem}")?;
         }
         Ok(())
-    }
-}
-
-/// Names the place, as in `FILE:LINE: KEY` or `--option`.
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag(flag) => f.write_str(flag),
-            Self::File { path, line, key } => write!(f, "{}:{line}: {key}", path.display()),
-        }
-    }
-}
-
-impl Origin {
-    /// Repeats what was written there, in the words of the place.
-    pub fn with_value(&self, value: &str) -> String {
-        let value = value.replace('\n', " ");
-        match self {
-            Self::Flag(_) => format!("{self} {value}"),
-            Self::File { .. } => format!("{self} = {value}"),
-        }
     }
 }
 
