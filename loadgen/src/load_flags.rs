@@ -132,10 +132,10 @@ pub(crate) struct KneeFlags {
     /// No higher rate is tried
     #[arg(long, value_name = "N", default_value = "10000000", value_parser = rate)]
     pub(crate) to: f64,
-    /// Try each rate for this time; what was found, twice as long
+    /// How long each run takes
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = interval)]
     pub(crate) trial_duration: Duration,
-    /// Search until what meets the objectives and what does not are so close, in percent
+    /// Search until the knee is known so well, in percent up and down
     #[arg(long, value_name = "PERCENT", default_value = "2", value_parser = resolution)]
     pub(crate) resolution: f64,
     /// Search so many times

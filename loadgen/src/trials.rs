@@ -95,7 +95,8 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What a run says of `objectives`. One that is void and misses one says nothing of the server.
+/// What a run says of `objectives`. One that is void and misses one says nothing of the server, unless it misses it by more than
+/// the generator was late.
 pub(crate) fn outcome(run: &RunResult, objectives: &[Assertion]) -> Outcome {
     let hold = objectives
         .iter()
@@ -104,16 +105,25 @@ pub(crate) fn outcome(run: &RunResult, objectives: &[Assertion]) -> Outcome {
         Outcome::Stopped
     } else if hold && (run.void.is_none() || run.is_only_late()) {
         Outcome::Met
-    } else if run.void.is_some() {
+    } else if run.void.is_some() && !is_servers_fault(run, objectives) {
         Outcome::Void
     } else {
         Outcome::Missed
     }
 }
 
+fn is_servers_fault(run: &RunResult, objectives: &[Assertion]) -> bool {
+    run.longest_lag_us().is_some_and(|lag_us| {
+        objectives
+            .iter()
+            .any(|each| each.is_missed_by_more_than(lag_us, run))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::latency::{Compact, Latencies};
     use crate::result::tests::{example, scheduled};
 
     #[test]
@@ -140,5 +150,31 @@ mod tests {
             worsen(&mut run);
             assert_eq!(outcome(&run, &met), Outcome::Void);
         }
+    }
+
+    #[test]
+    fn what_is_missed_by_more_than_the_lateness_is_the_servers_fault() {
+        let objectives = |text| Assertion::list(text).unwrap();
+        let late_by = |us| {
+            let mut run = scheduled(example(1.0), 10_000.0);
+            let mut lag = Latencies::new();
+            lag.record(Duration::from_micros(us));
+            run.schedule
+                .iter_mut()
+                .for_each(|each| each.lag = Compact::of(&lag));
+            run.void = Some("the generator fell behind".to_owned());
+            run
+        };
+        // Half of the answers of the example come within 5 ms.
+        let slow = objectives("p50<3ms");
+        assert_eq!(outcome(&late_by(1_000), &slow), Outcome::Missed);
+        assert_eq!(outcome(&late_by(3_000), &slow), Outcome::Void);
+        let unsent = |mut run: RunResult| {
+            run.losses.unsent = 1;
+            run
+        };
+        assert_eq!(outcome(&unsent(late_by(1_000)), &slow), Outcome::Void);
+        let lossy = objectives("loss=0");
+        assert_eq!(outcome(&late_by(1_000), &lossy), Outcome::Void);
     }
 }

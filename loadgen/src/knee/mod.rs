@@ -1,25 +1,29 @@
-//! The highest rate that meets the objectives: bracketed by doubling, narrowed by halving, confirmed by a longer run, and all of
-//! it several times.
+//! The highest rate that meets the objectives, searched for several times.
 //!
-//! Machines are noisy: a rate fails when it has failed twice. What such mercy lets through, the confirmation finds. A run
-//! that is void and misses an objective says nothing of the server: then the generator is the limit.
+//! | file | job |
+//! | --- | --- |
+//! | `search` | one search: which rate to run next |
+//! | `belief` | what the runs so far say of the knee, each of which may be mistaken |
+//!
+//! Here the searches are made, printed, and put together. A run that is void and misses an objective says nothing of the
+//! server, unless it misses by more than the generator was late: then the generator is the limit.
+
+mod belief;
+mod search;
 
 use crate::error::Error;
 use crate::load_flags::KneeFlags;
 use crate::median::{confidence, cut_off, median};
 use crate::ramp::{heading, line};
 use crate::report::assertion::Assertion;
-use crate::report::terminal::grouped_float;
+use crate::report::terminal::{grouped_float, percent};
 use crate::report::{Verdict, html};
 use crate::result::{FORMAT, Knee, KneeLimit, RunResult, Series};
 use crate::trials::{Outcome, Trials, outcome};
+use search::{Attempt, Found, Search};
 
-/// Runs of one rate before it fails.
-const ATTEMPTS: u32 = 2;
-/// Rates that are tried for one knee, at most: from the lowest to the highest, and then some.
-const MAX_RATES: u32 = 100;
-/// Below this rate nothing is looked for, in requests a second.
-const LOWEST_RATE_PER_S: f64 = 1.0;
+/// A run that misses says little if a hypervisor took more of all cores' time.
+const MAX_STOLEN_SHARE: f64 = 0.01;
 /// A later search begins at this share of what the first one found.
 const LATER_START: f64 = 0.5;
 /// The least confidence of the interval, where there are searches enough for it.
@@ -71,18 +75,16 @@ fn search_all(
     let mut found = Vec::new();
     let mut from_per_s = flags.from;
     for _ in 0..flags.repeats {
-        let mut attempt = |rate_per_s, is_final| {
-            let factor = if is_final { 2 } else { 1 };
-            let run = trials.run(rate_per_s, flags.trial_duration * factor)?;
+        let mut attempt = |rate_per_s| {
+            let run = trials.run(rate_per_s, flags.trial_duration)?;
             let outcome = outcome(&run, objectives);
-            let late = if outcome == Outcome::Met && run.void.is_some() {
-                ", though sent late"
-            } else {
-                ""
-            };
-            println!("{}   {outcome}{late}", line(&run));
+            let is_disturbed = run.stolen_share() > MAX_STOLEN_SHARE;
+            println!("{}   {outcome}{}", line(&run), remark(&run, outcome));
             runs.push(run);
-            Ok(outcome)
+            Ok(Attempt {
+                outcome,
+                is_disturbed,
+            })
         };
         let search = Search {
             from_per_s,
@@ -91,7 +93,7 @@ fn search_all(
         };
         match search.run(&mut attempt) {
             Ok(Some(knee)) => {
-                println!("{}", found_line(knee));
+                println!("{}", found_line(&knee));
                 from_per_s = knee.rate_per_s * LATER_START;
                 found.push(knee);
             }
@@ -102,91 +104,15 @@ fn search_all(
     (found, None)
 }
 
-/// What one search found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Found {
-    rate_per_s: f64,
-    limit: KneeLimit,
-}
-
-/// How to search.
-struct Search {
-    from_per_s: f64,
-    to_per_s: f64,
-    /// How close the lowest rate that fails must be to the highest that does not, as a share of it.
-    resolution: f64,
-}
-
-impl Search {
-    /// `attempt` runs a rate, the final time for longer. `None` if it was stopped.
-    fn run(
-        &self,
-        attempt: &mut impl FnMut(f64, bool) -> Result<Outcome, Error>,
-    ) -> Result<Option<Found>, Error> {
-        // The highest rate that met the objectives, and the lowest that did not, with the reason.
-        let (mut low, mut high) = (None::<f64>, None::<(f64, KneeLimit)>);
-        for _ in 0..MAX_RATES {
-            let Some((rate_per_s, is_final)) = self.next(low, high) else {
-                break;
-            };
-            match repeated(rate_per_s, is_final, attempt)? {
-                Outcome::Stopped => return Ok(None),
-                Outcome::Met if is_final => {
-                    let limit = high.map_or(KneeLimit::Asked, |(_, limit)| limit);
-                    return Ok(Some(Found { rate_per_s, limit }));
-                }
-                Outcome::Met => low = Some(rate_per_s),
-                missed => {
-                    let limit = match missed {
-                        Outcome::Void => KneeLimit::Generator,
-                        _ => KneeLimit::Server,
-                    };
-                    high = Some((rate_per_s, limit));
-                    if is_final {
-                        low = Some(rate_per_s * (1.0 - 2.0 * self.resolution));
-                    }
-                }
-            }
+/// What must be known to understand an outcome.
+fn remark(run: &RunResult, outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Met if run.void.is_some() => ", though sent late".to_owned(),
+        Outcome::Missed | Outcome::Void if run.stolen_share() > MAX_STOLEN_SHARE => {
+            format!(", {} stolen", percent(run.stolen_share()))
         }
-        let limit = high.map_or(KneeLimit::Server, |(_, limit)| limit);
-        Err(Error::NoKnee {
-            lowest_per_s: low.or(high.map(|(rate, _)| rate)).unwrap_or_default(),
-            generator: limit == KneeLimit::Generator,
-        })
+        _ => String::new(),
     }
-
-    /// The rate to try next, and whether it is the one that was looked for; `None` if there is none.
-    fn next(&self, low: Option<f64>, high: Option<(f64, KneeLimit)>) -> Option<(f64, bool)> {
-        match (low, high) {
-            (None, None) => Some((self.from_per_s.min(self.to_per_s), false)),
-            (None, Some((high, _))) => {
-                let lower = (high / 2.0).max(LOWEST_RATE_PER_S);
-                (lower < high).then_some((lower, false))
-            }
-            (Some(low), None) if low >= self.to_per_s => Some((low, true)),
-            (Some(low), None) => Some(((low * 2.0).min(self.to_per_s), false)),
-            (Some(low), Some((high, _))) if high <= low * (1.0 + self.resolution) => {
-                (low >= LOWEST_RATE_PER_S).then_some((low, true))
-            }
-            (Some(low), Some((high, _))) => Some(((low * high).sqrt(), false)),
-        }
-    }
-}
-
-/// Runs a rate until it meets the objectives, [`ATTEMPTS`] times at most.
-fn repeated(
-    rate_per_s: f64,
-    is_final: bool,
-    attempt: &mut impl FnMut(f64, bool) -> Result<Outcome, Error>,
-) -> Result<Outcome, Error> {
-    let mut outcome = Outcome::Void;
-    for _ in 0..ATTEMPTS {
-        outcome = attempt(rate_per_s, is_final)?;
-        if matches!(outcome, Outcome::Met | Outcome::Stopped) {
-            break;
-        }
-    }
-    Ok(outcome)
 }
 
 /// The median of all searches and an interval for it; `None` without any.
@@ -209,9 +135,20 @@ fn summary(objectives: &str, found: &[Found]) -> Option<Knee> {
     })
 }
 
-fn found_line(found: Found) -> String {
-    let rate = grouped_float(found.rate_per_s);
-    match found.limit {
+fn found_line(found: &Found) -> String {
+    let at = grouped_float;
+    let (low, high) = found.likely_per_s;
+    format!(
+        "{}; likely {} to {} /s",
+        limit_line(found.rate_per_s, found.limit),
+        at(low),
+        at(high)
+    )
+}
+
+fn limit_line(rate_per_s: f64, limit: KneeLimit) -> String {
+    let rate = grouped_float(rate_per_s);
+    match limit {
         KneeLimit::Server => format!("knee: {rate} /s"),
         KneeLimit::Generator => format!("at least {rate} /s: beyond, the generator is the limit"),
         KneeLimit::Asked => format!("at least {rate} /s: no higher rate was to be tried (--to)"),
@@ -220,13 +157,10 @@ fn found_line(found: Found) -> String {
 
 fn knee_lines(knee: &Knee) -> String {
     let at = grouped_float;
-    let found = found_line(Found {
-        rate_per_s: knee.rate_per_s,
-        limit: knee.limit,
-    });
     let (least, most) = knee.range_per_s();
     format!(
-        "\n{found} for {}\nmedian of {} searches; {} to {} /s with {:.1} % confidence; spread {:.1} %",
+        "\n{} for {}\nmedian of {} searches; {} to {} /s with {:.1} % confidence; spread {:.1} %",
+        limit_line(knee.rate_per_s, knee.limit),
         knee.objectives,
         knee.searches_per_s.len(),
         at(knee.low_per_s),
@@ -239,96 +173,14 @@ fn knee_lines(knee: &Knee) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SEARCH: Search = Search {
-        from_per_s: 1000.0,
-        to_per_s: 1e6,
-        resolution: 0.02,
-    };
-
-    /// A server that meets the objectives up to `knee`, and a generator that keeps up to `generator`.
-    fn found(search: &Search, knee: f64, generator: f64) -> Result<Option<Found>, Error> {
-        let mut rates = 0;
-        let found = search.run(&mut |rate, _| {
-            rates += 1;
-            Ok(if rate > generator {
-                Outcome::Void
-            } else if rate <= knee {
-                Outcome::Met
-            } else {
-                Outcome::Missed
-            })
-        });
-        assert!(rates <= 40, "{rates}");
-        found
-    }
-
-    #[test]
-    fn the_knee_is_found_to_the_resolution_from_either_side() {
-        for knee in [1.5, 30.0, 999.0, 1000.0, 1001.0, 77_777.0, 654_321.0] {
-            let found = found(&SEARCH, knee, 1e9).unwrap().unwrap();
-            assert!(found.rate_per_s <= knee, "{found:?}");
-            assert!(found.rate_per_s * 1.02 >= knee, "{found:?} for {knee}");
-            assert_eq!(found.limit, KneeLimit::Server);
-        }
-    }
-
-    #[test]
-    fn other_limits_than_the_servers_are_told() {
-        let generator = found(&SEARCH, 1e9, 5e4).unwrap().unwrap();
-        assert_eq!(generator.limit, KneeLimit::Generator);
-        let asked = found(&SEARCH, 1e9, 1e9).unwrap().unwrap();
-        assert_eq!((asked.rate_per_s, asked.limit), (1e6, KneeLimit::Asked));
-        assert!(matches!(
-            found(&SEARCH, 0.0, 1e9),
-            Err(Error::NoKnee {
-                generator: false,
-                ..
-            })
-        ));
-        assert!(matches!(
-            found(&SEARCH, 0.0, 0.0),
-            Err(Error::NoKnee {
-                generator: true,
-                ..
-            })
-        ));
-    }
-
-    #[test]
-    fn a_single_failure_is_forgiven_but_not_what_the_confirmation_finds() {
-        let mut tries = 0;
-        let unlucky = SEARCH.run(&mut |rate, _| {
-            tries += 1;
-            let is_bad_luck = tries % 2 == 1;
-            Ok(if rate <= 5000.0 && !is_bad_luck {
-                Outcome::Met
-            } else {
-                Outcome::Missed
-            })
-        });
-        assert!(unlucky.unwrap().unwrap().rate_per_s > 4900.0);
-        let confirmed = SEARCH.run(&mut |rate, is_final| {
-            let knee = if is_final { 4000.0 } else { 4200.0 };
-            Ok(if rate <= knee {
-                Outcome::Met
-            } else {
-                Outcome::Missed
-            })
-        });
-        let rate = confirmed.unwrap().unwrap().rate_per_s;
-        assert!((3800.0..=4000.0).contains(&rate), "{rate}");
-    }
-
-    #[test]
-    fn a_stopped_search_finds_nothing() {
-        assert_eq!(SEARCH.run(&mut |_, _| Ok(Outcome::Stopped)).unwrap(), None);
-    }
+    use crate::result::MachineGaps;
+    use crate::result::tests::{example, scheduled};
 
     #[test]
     fn a_summary_names_median_interval_and_spread() {
         let found = [90.0, 100.0, 95.0, 110.0, 105.0].map(|rate_per_s| Found {
             rate_per_s,
+            likely_per_s: (rate_per_s, rate_per_s),
             limit: KneeLimit::Server,
         });
         let knee = summary("loss=0", &found).unwrap();
@@ -339,5 +191,23 @@ mod tests {
              median of 5 searches; 90 to 110 /s with 93.8 % confidence; spread 22.2 %"
         );
         assert_eq!(summary("", &[]), None);
+    }
+
+    #[test]
+    fn what_the_hypervisor_took_is_told_of_failures_only() {
+        let mut run = scheduled(example(1.0), 10_000.0);
+        let gaps = |share| MachineGaps {
+            all_stolen_share: Some(share),
+            ..MachineGaps::default()
+        };
+        let mut remark = |share, outcome| {
+            run.schedule
+                .iter_mut()
+                .for_each(|each| each.machine = Some(gaps(share)));
+            remark(&run, outcome)
+        };
+        assert_eq!(remark(0.02, Outcome::Missed), ", 2.0 % stolen");
+        assert_eq!(remark(0.02, Outcome::Met), "");
+        assert_eq!(remark(0.01, Outcome::Void), "");
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pyzor_protocol::Digest;
 
-use super::machine::{self, SenderGaps};
+use super::machine::{self, SenderGaps, Stolen};
 use super::sender::{Ended, Shared};
 use super::server_drops::ServerDrops;
 use super::{Fed, Part, Plan, WATCH_EVERY};
@@ -72,7 +72,7 @@ pub(super) struct Collector<'r> {
     sum: Part,
     timeline: Vec<IntervalResult>,
     server: Option<Server>,
-    stolen_before_s: Option<f64>,
+    stolen_before: Option<Stolen>,
     pub(super) ended_early: bool,
 }
 
@@ -93,14 +93,14 @@ impl<'r> Collector<'r> {
             sum: Part::new(0, 0),
             timeline: Vec::new(),
             server: server.transpose()?,
-            stolen_before_s: None,
+            stolen_before: None,
             ended_early: false,
         })
     }
 
     pub(super) fn begin(&mut self, start: Instant) {
         self.start = start;
-        self.stolen_before_s = machine::stolen_s(&self.plan.cores);
+        self.stolen_before = Stolen::now(&self.plan.cores);
     }
 
     pub(super) fn elapsed(&self) -> Duration {
@@ -183,10 +183,7 @@ impl<'r> Collector<'r> {
         };
         let window = sending.saturating_sub(self.plan.warmup);
         let gaps: Vec<SenderGaps> = ended.iter().map(|each| each.gaps).collect();
-        let stolen_s = self
-            .stolen_before_s
-            .zip(machine::stolen_s(&self.plan.cores));
-        let stolen_s = stolen_s.map(|(before, after)| (after - before).max(0.0));
+        let stolen = self.stolen_before.zip(Stolen::now(&self.plan.cores));
         let intended = self.sum.tally.all_sent() + losses.unsent;
         let server = self.server.map(Server::finish).transpose()?;
         let (server, dropped) = server.map_or((None, None), |(used, drops)| (used, Some(drops)));
@@ -207,7 +204,7 @@ impl<'r> Collector<'r> {
             addresses: fed.addresses,
             ended_early: self.ended_early || fed.failure.is_some(),
             failure: fed.failure,
-            machine: machine::gaps(&gaps, stolen_s),
+            machine: machine::gaps(&gaps, stolen),
             answers: Learned::of(
                 ended.into_iter().map(|each| each.answers).collect(),
                 &fed.digests,

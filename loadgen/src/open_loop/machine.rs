@@ -92,23 +92,52 @@ impl ThreadAccount {
     }
 }
 
-/// Time that a hypervisor took from `cores`, or from all where these are not known, since the machine was started.
-pub(super) fn stolen_s(cores: &[Option<usize>]) -> Option<f64> {
-    let stat = fs::read_to_string("/proc/stat").ok()?;
-    let cores: Option<Vec<usize>> = cores.iter().copied().collect();
-    let ticks = match cores {
-        Some(cores) => cores
-            .iter()
-            .map(|core| stolen_ticks(&stat, &format!("cpu{core}")))
-            .sum::<Option<u64>>(),
-        None => stolen_ticks(&stat, "cpu"),
-    };
-    #[expect(clippy::cast_precision_loss, reason = "ticks of a machine's lifetime")]
-    ticks.map(|ticks| ticks as f64 * TICK_S)
+/// What a hypervisor took since the machine was started, in ticks. `None` where the kernel does not say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stolen {
+    /// From the senders' cores, or from all where these are not known.
+    senders: u64,
+    /// From all cores,
+    all: u64,
+    /// and all their time, idle or not.
+    time: u64,
 }
 
-/// All senders together.
-pub(super) fn gaps(senders: &[SenderGaps], stolen_s: Option<f64>) -> MachineGaps {
+impl Stolen {
+    /// `cores` are the senders'.
+    pub(super) fn now(cores: &[Option<usize>]) -> Option<Self> {
+        let stat = fs::read_to_string("/proc/stat").ok()?;
+        let cores: Option<Vec<usize>> = cores.iter().copied().collect();
+        let stolen = |core: &str| ticks(&stat, core)?.get(STEAL).copied();
+        let all = ticks(&stat, "cpu")?;
+        Some(Self {
+            senders: match cores {
+                Some(cores) => cores
+                    .iter()
+                    .map(|core| stolen(&format!("cpu{core}")))
+                    .sum::<Option<u64>>()?,
+                None => *all.get(STEAL)?,
+            },
+            all: *all.get(STEAL)?,
+            time: all.iter().take(STEAL + 1).sum(),
+        })
+    }
+
+    /// From the senders' cores since `earlier`, in seconds.
+    #[expect(clippy::cast_precision_loss, reason = "ticks of a run")]
+    fn seconds_since(self, earlier: Self) -> f64 {
+        self.senders.saturating_sub(earlier.senders) as f64 * TICK_S
+    }
+
+    /// From all cores since `earlier`, of their time.
+    fn share_since(self, earlier: Self) -> f64 {
+        let stolen = self.all.saturating_sub(earlier.all);
+        crate::cpu::share(stolen, self.time.saturating_sub(earlier.time))
+    }
+}
+
+/// All senders together; `stolen` is what was so before and after the run.
+pub(super) fn gaps(senders: &[SenderGaps], stolen: Option<(Stolen, Stolen)>) -> MachineGaps {
     let total = |of: fn(&SenderGaps) -> Duration| senders.iter().map(of).sum::<Duration>();
     let count = |of: fn(&SenderGaps) -> u64| senders.iter().map(of).sum();
     let looked = total(|each| each.pauses.looked);
@@ -121,7 +150,8 @@ pub(super) fn gaps(senders: &[SenderGaps], stolen_s: Option<f64>) -> MachineGaps
         paused_share: crate::cpu::share(nanoseconds(paused), nanoseconds(looked)),
         waited_s: total(|each| Duration::from_nanos(each.in_run.waited_ns)).as_secs_f64(),
         involuntary_switches: count(|each| each.in_run.involuntary_switches),
-        stolen_s,
+        stolen_s: stolen.map(|(before, after)| after.seconds_since(before)),
+        all_stolen_share: stolen.map(|(before, after)| after.share_since(before)),
         starved_s: total(|each| each.starved).as_secs_f64(),
     }
 }
@@ -131,13 +161,14 @@ fn waited_ns(schedstat: &str) -> Option<u64> {
     schedstat.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// The eighth number behind a core's name.
-fn stolen_ticks(stat: &str, name: &str) -> Option<u64> {
-    const STEAL: usize = 8;
+/// Where the time that was stolen stands behind a core's name. What follows is counted as a user's time, too.
+const STEAL: usize = 7;
+
+/// All numbers behind a core's name.
+fn ticks(stat: &str, name: &str) -> Option<Vec<u64>> {
     let mut lines = stat.lines().map(str::split_whitespace);
-    let mut fields =
-        lines.find_map(|mut fields| (fields.next() == Some(name)).then_some(fields))?;
-    fields.nth(STEAL - 1)?.parse().ok()
+    let fields = lines.find_map(|mut fields| (fields.next() == Some(name)).then_some(fields))?;
+    fields.map(|field| field.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -150,9 +181,19 @@ mod tests {
         assert_eq!(waited_ns(""), None);
         let stat =
             "cpu  1 2 3 4 5 6 7 80 0 0\ncpu0 1 2 3 4 5 6 7 30 0 0\ncpu1 1 1 1 1 1 1 1 50 0 0\n";
-        assert_eq!(stolen_ticks(stat, "cpu"), Some(80));
-        assert_eq!(stolen_ticks(stat, "cpu1"), Some(50));
-        assert_eq!(stolen_ticks(stat, "cpu2"), None);
+        assert_eq!(ticks(stat, "cpu").unwrap()[STEAL], 80);
+        assert_eq!(ticks(stat, "cpu1").unwrap()[STEAL], 50);
+        assert_eq!(ticks(stat, "cpu2"), None);
+        assert!(Stolen::now(&[Some(0)]).is_some(), "on Linux");
+    }
+
+    #[test]
+    fn what_is_stolen_is_a_share_of_all_time() {
+        let stolen = |senders, all, time| Stolen { senders, all, time };
+        let (before, after) = (stolen(1, 5, 1000), stolen(4, 13, 1200));
+        assert!((after.seconds_since(before) - 0.03).abs() < 1e-9);
+        assert!((after.share_since(before) - 0.04).abs() < 1e-9);
+        assert!(before.share_since(after).abs() < 1e-9);
     }
 
     #[test]

@@ -93,6 +93,19 @@ impl Assertion {
         }
     }
 
+    /// Whether it would be missed even if no request had been sent late. Each came to the server by at most `lag_us` late, so
+    /// the server was done with each by at most that later than it would have been.
+    pub(crate) fn is_missed_by_more_than(&self, lag_us: f64, run: &RunResult) -> bool {
+        let is_time_limit = matches!(
+            self.quantity,
+            Quantity::Percentile(_) | Quantity::Max | Quantity::Mean
+        ) && matches!(self.relation, Relation::Below | Relation::AtMost);
+        is_time_limit
+            && self
+                .measure(run)
+                .is_ok_and(|found| !self.relation.holds(found - lag_us, self.limit))
+    }
+
     /// Whether the rate that a search has found meets it; of nothing else does [`Self::is_about_rate`] hold.
     pub(crate) fn check_rate(&self, rate_per_s: f64) -> Result<(), String> {
         if self.relation.holds(rate_per_s, self.limit) {

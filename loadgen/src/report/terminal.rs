@@ -293,6 +293,7 @@ check           20,000  50.0 %    5,001    9,003    9,904    9,994   10,002   20
                 waited_s: 0.0032,
                 involuntary_switches: 14,
                 stolen_s: Some(0.01),
+                all_stolen_share: Some(0.005),
                 starved_s: 0.002,
             }),
         });

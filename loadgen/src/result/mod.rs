@@ -82,7 +82,7 @@ pub(crate) struct ScheduleResult {
 }
 
 /// Pauses that are not the generator's own, over all threads that send.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct MachineGaps {
     /// How long they looked at nothing but the clock before the run.
     pub(crate) looked_s: f64,
@@ -97,6 +97,9 @@ pub(crate) struct MachineGaps {
     pub(crate) involuntary_switches: u64,
     /// In the run: what the hypervisor took from their cores, or from all where they had none of their own.
     pub(crate) stolen_s: Option<f64>,
+    /// In the run: what the hypervisor took of the time of all the machine's cores: 0 to 1.
+    #[serde(default)]
+    pub(crate) all_stolen_share: Option<f64>,
     /// In the run: how long nothing was ready to be sent, because requests were not made ready in time.
     pub(crate) starved_s: f64,
 }
@@ -266,6 +269,20 @@ impl RunResult {
                 let kept_per_s = schedule.intended_rate_per_s * LEAST_KEPT_SHARE;
                 schedule.clock_steps == 0 && self.rate_per_s >= kept_per_s
             })
+    }
+
+    /// How late the latest request was sent; `None` where that is not known to be all that was wrong with the schedule.
+    pub(crate) fn longest_lag_us(&self) -> Option<f64> {
+        let schedule = self.schedule.as_ref()?;
+        let is_all_sent = self.losses.unsent == 0 && schedule.clock_steps == 0;
+        is_all_sent.then(|| schedule.lag.percentiles().max_us)
+    }
+
+    /// What the hypervisor took of the time of all the machine's cores: 0 to 1; 0 where that is not known.
+    pub(crate) fn stolen_share(&self) -> f64 {
+        let gaps = self.schedule.as_ref().and_then(|schedule| schedule.machine);
+        gaps.and_then(|gaps| gaps.all_stolen_share)
+            .unwrap_or_default()
     }
 
     /// Requests without a reply in time, of all that were answered or lost: 0 to 1.

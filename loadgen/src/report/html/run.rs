@@ -467,6 +467,11 @@ fn machine(gaps: &MachineGaps) -> String {
             "in the run: taken from the cores by the hypervisor",
         ),
         (
+            "Stolen from all cores",
+            gaps.all_stolen_share.map_or("unknown".to_owned(), percent),
+            "of the machine's time in the run, the server's among it if it runs here",
+        ),
+        (
             "Requests not ready",
             seconds(gaps.starved_s),
             "in the run: the generator's own feed was behind",

@@ -1,0 +1,313 @@
+//! One search: the rate is doubled until it fails, then each run is made at the rate that the knee is as likely above as below.
+//!
+//! Machines are noisy, so no single run decides: one that went wrong is outvoted by later ones. Where the outcomes at a
+//! rate come out now so, now so, this finds the rate that is met every other time.
+
+use super::belief::Belief;
+use crate::error::Error;
+use crate::result::KneeLimit;
+use crate::trials::Outcome;
+
+/// Runs of one rate before it has failed, while the knee is not seen yet.
+const TRIES: u32 = 2;
+/// Those that were disturbed count half.
+const DISTURBED_TRIES: u32 = 2 * TRIES;
+/// Of the runs next to the knee, this share is taken to come out wrong,
+const MISTAKEN: f64 = 0.2;
+/// and this one of those that miss while they are disturbed.
+const MISTAKEN_WHEN_DISTURBED: f64 = 0.4;
+/// How sure the interval is.
+const LIKELY: f64 = 0.9;
+/// Runs for one knee, at most. A quiet machine needs about 18.
+const MAX_RUNS: usize = 60;
+/// Below this rate nothing is looked for, in requests a second.
+const LOWEST_RATE_PER_S: f64 = 1.0;
+
+/// How to search.
+pub(super) struct Search {
+    pub(super) from_per_s: f64,
+    pub(super) to_per_s: f64,
+    /// How well the knee must be known, up and down, as a share of it.
+    pub(super) resolution: f64,
+}
+
+/// What came out of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    pub(super) outcome: Outcome,
+    /// The machine was not itself.
+    pub(super) is_disturbed: bool,
+}
+
+/// What one search found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Found {
+    pub(super) rate_per_s: f64,
+    /// Between these it is with a likelihood of 0.9.
+    pub(super) likely_per_s: (f64, f64),
+    pub(super) limit: KneeLimit,
+}
+
+/// Where the knee was seen.
+enum Seen {
+    /// Between a rate that was met and one that was not, for this reason.
+    Between(f64, f64, KneeLimit),
+    /// Nowhere: the highest rate that was to be tried was met.
+    Above,
+    /// Somebody wants no more.
+    Stopped,
+}
+
+impl Search {
+    /// `attempt` runs a rate. `None` if it was stopped.
+    pub(super) fn run(
+        &self,
+        attempt: &mut impl FnMut(f64) -> Result<Attempt, Error>,
+    ) -> Result<Option<Found>, Error> {
+        match self.bracket(attempt)? {
+            Seen::Between(low, high, limit) => self.narrow(low, high, limit, attempt),
+            Seen::Above => Ok(Some(Found {
+                rate_per_s: self.to_per_s,
+                likely_per_s: (self.to_per_s, self.to_per_s),
+                limit: KneeLimit::Asked,
+            })),
+            Seen::Stopped => Ok(None),
+        }
+    }
+
+    fn bracket(
+        &self,
+        attempt: &mut impl FnMut(f64) -> Result<Attempt, Error>,
+    ) -> Result<Seen, Error> {
+        // The highest rate that was met, and the lowest that was not.
+        let (mut low, mut high) = (None::<f64>, None::<(f64, KneeLimit)>);
+        let mut rate = self.from_per_s.min(self.to_per_s);
+        loop {
+            match several(rate, attempt)? {
+                Outcome::Stopped => return Ok(Seen::Stopped),
+                Outcome::Met => low = Some(rate),
+                missed => high = Some((rate, limit(missed))),
+            }
+            rate = match (low, high) {
+                (Some(low), Some((high, limit))) => return Ok(Seen::Between(low, high, limit)),
+                (Some(low), None) if low >= self.to_per_s => return Ok(Seen::Above),
+                (Some(low), None) => (low * 2.0).min(self.to_per_s),
+                (None, Some((high, limit))) if high <= LOWEST_RATE_PER_S => {
+                    return Err(Error::NoKnee {
+                        lowest_per_s: high,
+                        generator: limit == KneeLimit::Generator,
+                    });
+                }
+                (None, high) => {
+                    let high = high.map_or(rate, |(high, _)| high);
+                    (high / 2.0).max(LOWEST_RATE_PER_S)
+                }
+            };
+        }
+    }
+
+    fn narrow(
+        &self,
+        low: f64,
+        high: f64,
+        first_limit: KneeLimit,
+        attempt: &mut impl FnMut(f64) -> Result<Attempt, Error>,
+    ) -> Result<Option<Found>, Error> {
+        let mut belief = Belief::between(low, high, self.to_per_s, self.resolution);
+        let mut limits = Vec::new();
+        for _ in 0..MAX_RUNS {
+            let (low, high) = likely(&belief);
+            if high <= low * (1.0 + 2.0 * self.resolution) {
+                break;
+            }
+            let rate_per_s = belief.most_telling().max(LOWEST_RATE_PER_S);
+            let Attempt {
+                outcome,
+                is_disturbed,
+            } = attempt(rate_per_s)?;
+            match outcome {
+                Outcome::Stopped => return Ok(None),
+                Outcome::Met => belief.note(rate_per_s, true, MISTAKEN),
+                missed => {
+                    let mistaken = if is_disturbed {
+                        MISTAKEN_WHEN_DISTURBED
+                    } else {
+                        MISTAKEN
+                    };
+                    belief.note(rate_per_s, false, mistaken);
+                    limits.push(limit(missed));
+                }
+            }
+        }
+        Ok(Some(Found {
+            rate_per_s: belief.quantile(0.5),
+            likely_per_s: likely(&belief),
+            limit: more_common(&limits).unwrap_or(first_limit),
+        }))
+    }
+}
+
+fn likely(belief: &Belief) -> (f64, f64) {
+    let outside = (1.0 - LIKELY) / 2.0;
+    (belief.quantile(outside), belief.quantile(1.0 - outside))
+}
+
+fn limit(missed: Outcome) -> KneeLimit {
+    match missed {
+        Outcome::Void => KneeLimit::Generator,
+        _ => KneeLimit::Server,
+    }
+}
+
+/// `None` of none.
+fn more_common(limits: &[KneeLimit]) -> Option<KneeLimit> {
+    let is_generator = |limit: &&KneeLimit| **limit == KneeLimit::Generator;
+    let generators = limits.iter().filter(is_generator).count();
+    let limit = if 2 * generators > limits.len() {
+        KneeLimit::Generator
+    } else {
+        KneeLimit::Server
+    };
+    (!limits.is_empty()).then_some(limit)
+}
+
+/// Runs a rate until it meets the objectives or has failed.
+fn several(
+    rate_per_s: f64,
+    attempt: &mut impl FnMut(f64) -> Result<Attempt, Error>,
+) -> Result<Outcome, Error> {
+    let mut failures = 0;
+    loop {
+        let Attempt {
+            outcome,
+            is_disturbed,
+        } = attempt(rate_per_s)?;
+        failures += if is_disturbed {
+            1
+        } else {
+            DISTURBED_TRIES / TRIES
+        };
+        let is_over = matches!(outcome, Outcome::Met | Outcome::Stopped);
+        if is_over || failures >= DISTURBED_TRIES {
+            return Ok(outcome);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mix::SplitMix64;
+
+    const SEARCH: Search = Search {
+        from_per_s: 1000.0,
+        to_per_s: 1e6,
+        resolution: 0.02,
+    };
+
+    fn attempt(outcome: Outcome) -> Attempt {
+        Attempt {
+            outcome,
+            is_disturbed: false,
+        }
+    }
+
+    fn is_met(is_met: bool) -> Attempt {
+        attempt(if is_met {
+            Outcome::Met
+        } else {
+            Outcome::Missed
+        })
+    }
+
+    /// A server that meets the objectives up to `knee`, and a generator that keeps up to `generator`.
+    fn found(knee: f64, generator: f64) -> Result<Option<Found>, Error> {
+        let mut runs = 0;
+        let found = SEARCH.run(&mut |rate| {
+            runs += 1;
+            Ok(if rate > generator {
+                attempt(Outcome::Void)
+            } else {
+                is_met(rate <= knee)
+            })
+        });
+        assert!(runs <= 40, "{runs}");
+        found
+    }
+
+    fn assert_near(found: &Found, knee: f64, share: f64) {
+        let (rate, (low, high)) = (found.rate_per_s, found.likely_per_s);
+        assert!((rate / knee - 1.0).abs() <= share, "{found:?} for {knee}");
+        assert!(low <= rate && rate <= high, "{found:?}");
+    }
+
+    #[test]
+    fn the_knee_is_found_to_the_resolution_from_either_side() {
+        for knee in [1.5, 30.0, 999.0, 1000.0, 1001.0, 77_777.0, 654_321.0] {
+            let found = found(knee, 1e9).unwrap().unwrap();
+            assert_near(&found, knee, 0.02);
+            assert_eq!(found.limit, KneeLimit::Server);
+        }
+    }
+
+    #[test]
+    fn other_limits_than_the_servers_are_told() {
+        let generator = found(1e9, 5e4).unwrap().unwrap();
+        assert_eq!(generator.limit, KneeLimit::Generator);
+        let asked = found(1e9, 1e9).unwrap().unwrap();
+        assert_near(&asked, 1e6, 0.0);
+        assert_eq!(asked.limit, KneeLimit::Asked);
+        let is_generators = |found| match found {
+            Err(Error::NoKnee { generator, .. }) => generator,
+            other => panic!("{other:?}"),
+        };
+        assert!(!is_generators(found(0.0, 1e9)));
+        assert!(is_generators(found(0.0, 0.0)));
+    }
+
+    #[test]
+    fn a_knee_that_every_run_sees_elsewhere_is_found_all_the_same() {
+        let mut random = SplitMix64::new(1);
+        for _ in 0..20 {
+            let found = SEARCH.run(&mut |rate| {
+                // By a tenth up or down, evenly.
+                let noise = 0.9 + f64::from(random.below(200)) / 1000.0;
+                Ok(is_met(rate <= 80_000.0 * noise))
+            });
+            assert_near(&found.unwrap().unwrap(), 80_000.0, 0.08);
+        }
+    }
+
+    #[test]
+    fn a_wrong_bracket_is_left() {
+        let mut runs = 0;
+        let found = SEARCH.run(&mut |rate| {
+            runs += 1;
+            // Two failures in a row far below the knee, as if it were between 1000 and 2000.
+            Ok(is_met(rate <= 9000.0 && !(2..=3).contains(&runs)))
+        });
+        assert_near(&found.unwrap().unwrap(), 9000.0, 0.02);
+    }
+
+    #[test]
+    fn runs_that_were_disturbed_count_less() {
+        let mut runs = 0;
+        let found = SEARCH.run(&mut |rate| {
+            runs += 1;
+            let is_disturbed = runs % 2 == 0;
+            Ok(Attempt {
+                is_disturbed,
+                ..is_met(rate <= 5000.0 && !is_disturbed)
+            })
+        });
+        assert_near(&found.unwrap().unwrap(), 5000.0, 0.05);
+    }
+
+    #[test]
+    fn a_stopped_search_finds_nothing() {
+        assert_eq!(
+            SEARCH.run(&mut |_| Ok(attempt(Outcome::Stopped))).unwrap(),
+            None
+        );
+    }
+}
