@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # Finds the highest rate at which pyzord meets its objectives, five times, and plans a larger mirror from it.
 #
-# Server on core 0, load generator on core 1, over loopback: the cores are the limit, and what else goes on in the machine moves
+# Server on one core, load generator on another, over loopback: the cores are the limit, and what else goes on in the machine moves
 # it. Over a link of a given rate that is the limit, the same at every moment: so much of the spread is the search's own.
 # The pages that `loadgen knee` and `loadgen plan` write are kept, and pictures of them where there is a Chromium; the histograms
 # of all trials are some megabytes, and are not. Results go to ops/runs/DATE-HOST-knee/, or …-knee-link/ without a plan.
 set -euo pipefail
 
-readonly server_core=0 load_core=1
 # Nine in ten, because a virtual machine's cores are taken away for some per cent of the time: an objective for 99 in 100
 # finds that, and not the server.
 readonly slo='p90<20ms,loss<0.1%'
@@ -136,6 +135,7 @@ scratch=$(mktemp -d "$target/knee.XXXXXX")
 server_pid='' namespace=knee$$ from=20000
 trap clean_up EXIT
 trap 'exit 130' INT TERM
+choose_cores
 load_before=$(cut -d ' ' -f 1-3 /proc/loadavg)
 if [[ -n $link ]]; then
     address=${linked_address%/*} sockets=$link_sockets from=1000 way="a link of $link with a queue of $link_queue (veth, tbf)"

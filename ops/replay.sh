@@ -2,7 +2,7 @@
 # What comes out of a replay: recordings of `pyzord --record` and of tcpdump are replayed once and ten times as fast, and
 # recorded again by the server that gets them. The mix must be the same; how late each request was sent is shown.
 #
-# Server on core 0, load generator on core 1. One recording holds 50,000 requests at 5,000 a second, so that ten times as fast is
+# Server on one core, load generator on another. One recording holds 50,000 requests at 5,000 a second, so that ten times as fast is
 # 50,000 a second; the other is what the reference's Python client sends. Results go to ops/runs/DATE-HOST-replay/.
 set -euo pipefail
 
@@ -55,7 +55,8 @@ scratch=$(mktemp -d "$target/replay.XXXXXX")
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 load_before=$(cut -d ' ' -f 1-3 /proc/loadavg)
-python3 ops/replay.py "$target/release" "$client" "$scratch" "$out" "$requests" "$rounds" >"$scratch/results"
+choose_cores
+python3 ops/replay.py "$server_core" "$load_core" "$target/release" "$client" "$scratch" "$out" "$requests" "$rounds" >"$scratch/results"
 write_readme >"$out/README.md"
 printf '\n%s\n\n' "$out/README.md"
 cat "$scratch/results"

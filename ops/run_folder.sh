@@ -1,4 +1,4 @@
-# Sourced by the scripts that record runs: where a run is kept, and the facts that each one states first.
+# Sourced by the scripts that record runs: where a run is kept, on which cores it is made, and the facts that each one states first.
 
 # open_run_folder [SUFFIX]: makes the folder `out`. Where none is given, that is the first ops/runs/DATE-HOST[-SUFFIX] that is not
 # there, relative to the project's root, so that no result tells where its author keeps the project; where `quick` is yes,
@@ -13,6 +13,13 @@ open_run_folder() {
         while [[ -e $out ]]; do out=$folder-$((number++)); done
     fi
     mkdir -p "$out"
+}
+
+# choose_cores: sets `load_core` to that one of the first two cores that has handled fewer interrupts of devices, which delay what
+# must be sent at its time, and `server_core` to the other.
+choose_cores() {
+    load_core=$(awk '/^ *[0-9]+:/ { first += $2; second += $3 } END { print (first > second) }' /proc/interrupts)
+    server_core=$((1 - load_core))
 }
 
 # describe_run TITLE COMMAND LOAD_BEFORE: what every README of a run begins with. To be called at the project's root.
