@@ -46,6 +46,11 @@ pub(crate) enum Command {
     /// Send a trace at its own times or at a rate, whatever is answered, and measure the answers
     Replay(Box<ReplayFlags>),
     /// Search the highest rate at which objectives are met
+    ///
+    /// Doubles the rate until it fails, then makes each run at the rate that the knee is as likely above as below, until it is known
+    /// to --resolution. Later runs outvote one that went wrong; where the machine is so noisy that a rate is met now, and
+    /// now not, what is found is met every other time. Runs that miss while a hypervisor takes over 1 % of all cores' time count
+    /// for little, and those that miss because the generator fell behind name it as the limit.
     Knee(Box<KneeFlags>),
     /// Send at one rate after another and measure the answers at each
     Ramp(Box<RampFlags>),
