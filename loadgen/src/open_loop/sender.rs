@@ -1,7 +1,8 @@
 //! The loop itself: sends each request when it is due, whatever was answered, and takes the replies in between.
 //!
 //! One thread, which alternates between what is due and what has come, a few datagrams at a time, so that neither waits
-//! long for the other. It looks at the clock all the time when something is due soon; a thread that sleeps wakes too late.
+//! long for the other. When it was kept from sending, replies wait in their sockets until it has caught up, or until they are
+//! too many; the kernel has noted when they came. It looks at the clock all the time when something is due soon; a thread that sleeps wakes too late.
 
 use std::io;
 use std::net::UdpSocket;
@@ -32,6 +33,10 @@ use crate::trace::LONGEST_DATAGRAM_BYTES;
 const MAX_BURST: usize = 16;
 /// Replies that are taken before requests are looked at again, at most.
 const MAX_REPLIES: u32 = 16;
+/// A request that is so late goes before replies.
+const LATE_NS: u64 = 30_000;
+/// But no more than so many: their replies take half of what the kernel lets a socket queue at least.
+const MAX_UNLOOKED: usize = 128;
 /// Longer replies are cut; what is read of them comes before.
 const REPLY_BUFFER_BYTES: usize = 512;
 /// Sockets with replies that are told of at a time.
@@ -83,6 +88,8 @@ pub(super) struct Sender<'r> {
     ready: Ready,
     requests: Batch,
     replies: Batch,
+    /// Requests sent since replies were looked at.
+    unlooked: usize,
     losses: Losses,
     answers: Answers,
     /// What our own sockets had dropped when the warm-up ended.
@@ -137,6 +144,7 @@ impl<'r> Sender<'r> {
             ready: Ready::new(),
             requests: Batch::connected(LONGEST_DATAGRAM_BYTES),
             replies: Batch::with_times(REPLY_BUFFER_BYTES),
+            unlooked: 0,
             losses: Losses::default(),
             answers: Answers::new(&plan.answers),
             dropped_before: None,
@@ -182,7 +190,7 @@ impl<'r> Sender<'r> {
         while !self.queue.has_ended() {
             let began_ns = now_ns;
             let has_sent = self.send_due(now_ns)?;
-            let has_received = self.receive()?;
+            let has_received = !self.replies_can_wait(now_ns) && self.receive()?;
             let is_idle = !has_sent && !has_received;
             if is_idle {
                 self.expire(EXPIRED_SOCKETS);
@@ -204,6 +212,12 @@ impl<'r> Sender<'r> {
             }
         }
         Ok(())
+    }
+
+    /// Whether to send at once what is late.
+    fn replies_can_wait(&self, now_ns: u64) -> bool {
+        let is_late = |due_ns| due_ns + LATE_NS < now_ns;
+        self.unlooked < MAX_UNLOOKED && self.queue.next_ns().is_some_and(is_late)
     }
 
     /// Takes replies until none is missing, or the limit is over for all.
@@ -265,6 +279,7 @@ impl<'r> Sender<'r> {
             self.queue.advance();
             due = self.queue.due(now_ns).filter(|_| count < MAX_BURST);
         }
+        self.unlooked += count;
         self.transmit(first.socket as usize, count)?;
         Ok(true)
     }
@@ -333,7 +348,8 @@ impl<'r> Sender<'r> {
         Ok(())
     }
 
-    /// Takes what has come, one batch a socket, until something is due; whether anything had come.
+    /// Takes what has come, one batch a socket, until something is due and it has come after what was sent meanwhile; whether
+    /// anything had come.
     ///
     /// The kernel goes through all sockets it names each time it is asked, so it is asked again only when all it has named
     /// before are done with.
@@ -343,23 +359,28 @@ impl<'r> Sender<'r> {
         }
         let mut has_received = false;
         while let Some(socket) = self.ready.next() {
-            self.receive_from(socket)?;
+            let received = self.receive_from(socket)?;
             has_received = true;
-            if self.queue.due(self.clock.now_ns()).is_some() {
+            self.unlooked = self.unlooked.saturating_sub(received);
+            if self.unlooked == 0 && self.queue.due(self.clock.now_ns()).is_some() {
                 break;
             }
+        }
+        if self.ready.is_empty() {
+            self.unlooked = 0;
         }
         Ok(has_received)
     }
 
-    fn receive_from(&mut self, socket: usize) -> io::Result<()> {
+    /// How many there were.
+    fn receive_from(&mut self, socket: usize) -> io::Result<usize> {
         let socket_of_replies = &self.connections[socket].socket;
         let received = match self
             .replies
             .receive_up_to(MAX_REPLIES, socket_of_replies, Wait::Never)
         {
             Ok(received) => received,
-            Err(error) => return excuse(&mut self.losses, self.shared, error),
+            Err(error) => return excuse(&mut self.losses, self.shared, error).map(|()| 0),
         };
         let now_ns = self.clock.now_ns();
         self.shared.has_answer.store(true, Ordering::Relaxed);
@@ -374,7 +395,7 @@ impl<'r> Sender<'r> {
                 self.part.bytes_received += length;
             }
         }
-        Ok(())
+        Ok(received)
     }
 
     /// Whether the reply is counted: it belongs to a request that is, or, where it belongs to none, came after the warm-up.
