@@ -45,7 +45,8 @@ pub(crate) struct LoadFlags {
     /// Threads that send and receive
     #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u32).range(1..=MAX_THREADS))]
     pub(crate) threads: u32,
-    /// Send and receive on these cores only, by one thread each: like 1 or 2,3
+    /// Send and receive on these cores only, by one thread each: like 1 or 2,3. Best are those that take no interrupts of disks and
+    /// network cards (/proc/interrupts): these make requests late
     #[arg(
         long,
         value_name = "LIST",
