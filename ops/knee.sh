@@ -2,7 +2,7 @@
 # Finds the highest rate at which pyzord meets its objectives, five times, and plans a larger mirror from it.
 #
 # Server on one core, load generator on another, over loopback: the cores are the limit, and what else goes on in the machine moves
-# it. Over a link of a given rate that is the limit, the same at every moment: so much of the spread is the search's own.
+# it. Over a link of a given rate, that is the limit, and hardly moves: so much of the spread is the search's own.
 # The pages that `loadgen knee` and `loadgen plan` write are kept, and pictures of them where there is a Chromium; the histograms
 # of all trials are some megabytes, and are not. Results go to ops/runs/DATE-HOST-knee/, or …-knee-link/ without a plan.
 set -euo pipefail
@@ -11,7 +11,7 @@ set -euo pipefail
 # finds that, and not the server.
 readonly slo='p90<20ms,loss<0.1%'
 readonly mix='synthetic:check=90,report=8,whitelist=1,info=0.5,ping=0.5,known=20000,known-share=0.4,batch-share=0.1'
-# A socket waits when some hundred of its datagrams are queued for a link.
+# To send waits when a socket has some hundred datagrams queued for the link: of so many sockets none ever has.
 readonly link_sockets=32 link_queue=30ms link_burst=10kb
 # For documentation, so nobody's.
 readonly our_address=198.51.100.1/30 linked_address=198.51.100.2/30
@@ -87,7 +87,7 @@ picture() {
 }
 
 write_readme() {
-    describe_run 'The knee of pyzord, and a plan from it,' "ops/knee.sh $arguments" "$load_before"
+    describe_run "The knee of pyzord$([[ -n $link ]] || echo ', and a plan from it,')" "ops/knee.sh $arguments" "$load_before"
     printf '\nServer with one worker on core %s, load on core %s, over %s. Objectives: `%s`. Asked is a mix that is made up:\n`%s`.\n' \
         "$server_core" "$load_core" "$way" "$slo" "$mix"
     if [[ -z $link ]]; then
@@ -121,6 +121,10 @@ while (($#)); do
     shift
 done
 
+if [[ -n $link && $EUID != 0 ]]; then
+    echo "knee.sh: --link makes a network namespace, which only root may" >&2
+    exit 1
+fi
 cd "$root"
 cargo build --release --locked -p pyzord -p loadgen --bins
 target=${CARGO_TARGET_DIR:-$root/target}

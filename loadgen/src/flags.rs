@@ -47,10 +47,10 @@ pub(crate) enum Command {
     Replay(Box<ReplayFlags>),
     /// Search the highest rate at which objectives are met
     ///
-    /// Doubles the rate until it fails, then makes each run at the rate that the knee is as likely above as below, until it is known
-    /// to --resolution. Later runs outvote one that went wrong; where the machine is so noisy that a rate is met now, and
-    /// now not, what is found is met every other time. Runs that miss while a hypervisor takes over 1 % of all cores' time count
-    /// for little, and those that miss because the generator fell behind name it as the limit.
+    /// Doubles the rate until it fails, or halves it until it does not; then makes each run at the rate that the knee is as likely
+    /// above as below, until it is known to --resolution, or 60 runs were made. Later runs outvote one that went wrong; where the
+    /// machine is so noisy that a rate is met now, and now not, what is found is met every other time. Runs in which a hypervisor
+    /// took over 1 % of all cores' time count less; those that miss because the generator fell behind name it as the limit.
     Knee(Box<KneeFlags>),
     /// Send at one rate after another and measure the answers at each
     Ramp(Box<RampFlags>),

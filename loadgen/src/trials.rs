@@ -123,7 +123,6 @@ fn is_servers_fault(run: &RunResult, objectives: &[Assertion]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::latency::{Compact, Latencies};
     use crate::result::tests::{example, scheduled};
 
     #[test]
@@ -155,26 +154,24 @@ mod tests {
     #[test]
     fn what_is_missed_by_more_than_the_lateness_is_the_servers_fault() {
         let objectives = |text| Assertion::list(text).unwrap();
-        let late_by = |us| {
+        let late_by = |us: f64| {
             let mut run = scheduled(example(1.0), 10_000.0);
-            let mut lag = Latencies::new();
-            lag.record(Duration::from_micros(us));
             run.schedule
                 .iter_mut()
-                .for_each(|each| each.lag = Compact::of(&lag));
+                .for_each(|each| each.longest_lag_us = Some(us));
             run.void = Some("the generator fell behind".to_owned());
             run
         };
         // Half of the answers of the example come within 5 ms.
         let slow = objectives("p50<3ms");
-        assert_eq!(outcome(&late_by(1_000), &slow), Outcome::Missed);
-        assert_eq!(outcome(&late_by(3_000), &slow), Outcome::Void);
+        assert_eq!(outcome(&late_by(1_000.0), &slow), Outcome::Missed);
+        assert_eq!(outcome(&late_by(3_000.0), &slow), Outcome::Void);
         let unsent = |mut run: RunResult| {
             run.losses.unsent = 1;
             run
         };
-        assert_eq!(outcome(&unsent(late_by(1_000)), &slow), Outcome::Void);
+        assert_eq!(outcome(&unsent(late_by(1_000.0)), &slow), Outcome::Void);
         let lossy = objectives("loss=0");
-        assert_eq!(outcome(&late_by(1_000), &lossy), Outcome::Void);
+        assert_eq!(outcome(&late_by(1_000.0), &lossy), Outcome::Void);
     }
 }

@@ -28,8 +28,9 @@ struct Session {
 /// Runs `genkey` on a new terminal, and types each answer once it has been asked for it.
 fn on_terminal(client: &Command, answers: &[&str]) -> Session {
     let pty = openpty(None, None).unwrap();
-    let mut command = Command::new("setsid");
-    command.args(["--ctty", "--wait"]);
+    // What starts the tests may ignore interrupts, as a shell does for what runs in its background; that is inherited.
+    let mut command = Command::new("env");
+    command.args(["--default-signal", "setsid", "--ctty", "--wait"]);
     command.arg(client.get_program()).args(client.get_args());
     let end = || pty.slave.try_clone().unwrap();
     let mut child = command

@@ -4,10 +4,10 @@
 
 /// How likely the knee is an octave outside of where it was first seen, to what it is inside.
 const AN_OCTAVE_OUTSIDE: f64 = 0.25;
-/// How far outside it may be.
-const MAX_FACTOR_OUTSIDE: f64 = 8.0;
+/// How far outside it may be: what first looked like the knee may have been anything.
+const MAX_FACTOR_OUTSIDE: f64 = 1024.0;
 /// Rates of the grid in what the resolution asks for.
-const RATES_A_RESOLUTION: f64 = 2.0;
+const RATES_A_RESOLUTION: f64 = 8.0;
 
 /// A likelihood for each of some rates, which add up to 1.
 #[derive(Clone, Debug)]
@@ -18,11 +18,15 @@ pub(super) struct Belief {
 }
 
 impl Belief {
-    /// The knee was seen between `low` and `high`. It is not above `limit`.
-    pub(super) fn between(low: f64, high: f64, limit: f64, resolution: f64) -> Self {
+    /// The knee was seen between `low` and `high`. It is not below `lowest`, nor above `highest`.
+    pub(super) fn between(
+        (low, high): (f64, f64),
+        (lowest, highest): (f64, f64),
+        resolution: f64,
+    ) -> Self {
         let step = 1.0 + resolution / RATES_A_RESOLUTION;
-        let last = (high * MAX_FACTOR_OUTSIDE).min(limit);
-        let first = low / MAX_FACTOR_OUTSIDE;
+        let last = (high * MAX_FACTOR_OUTSIDE).min(highest);
+        let first = (low / MAX_FACTOR_OUTSIDE).max(lowest);
         let rates: Vec<f64> = std::iter::successors(Some(first), |rate| Some(rate * step))
             .take_while(|&rate| rate < last)
             .chain([last])
@@ -87,25 +91,26 @@ mod tests {
 
     #[test]
     fn the_first_guess_is_where_the_knee_was_seen() {
-        let belief = Belief::between(1000.0, 2000.0, 1e9, 0.02);
+        let belief = Belief::between((1000.0, 2000.0), (1.0, 1e9), 0.02);
         let middle = belief.quantile(0.5);
         assert!((1300.0..1500.0).contains(&middle), "{middle}");
-        assert!(belief.quantile(0.0) < 130.0);
-        assert!(belief.quantile(1.0) > 15_000.0);
-        let limited = Belief::between(1000.0, 2000.0, 2000.0, 0.02);
+        assert!((100.0..1000.0).contains(&belief.quantile(0.1)));
+        assert!((2000.0..20_000.0).contains(&belief.quantile(0.9)));
+        let limited = Belief::between((1000.0, 2000.0), (900.0, 2000.0), 0.02);
         assert!((limited.quantile(1.0) - 2000.0).abs() < 1e-9);
+        assert!((limited.quantile(0.0) - 900.0).abs() < 1e-9);
     }
 
     #[test]
     fn what_runs_say_moves_it_and_a_mistake_is_outvoted() {
-        let mut belief = Belief::between(1000.0, 2000.0, 1e9, 0.02);
+        let mut belief = Belief::between((1000.0, 2000.0), (1.0, 1e9), 0.02);
         let before = belief.quantile(0.5);
-        belief.note(before, true, 0.15);
+        belief.note(before, true, 0.2);
         let after = belief.quantile(0.5);
         assert!(after > before * 1.05, "{before} {after}");
         // The bracket itself was a mistake.
         for _ in 0..10 {
-            belief.note(4000.0, true, 0.15);
+            belief.note(4000.0, true, 0.2);
         }
         assert!(belief.quantile(0.05) >= 4000.0);
     }
@@ -123,7 +128,7 @@ mod tests {
     #[test]
     fn weak_evidence_moves_it_less() {
         let moved = |mistaken| {
-            let mut belief = Belief::between(1000.0, 2000.0, 1e9, 0.02);
+            let mut belief = Belief::between((1000.0, 2000.0), (1.0, 1e9), 0.02);
             belief.note(1400.0, false, mistaken);
             belief.quantile(0.5)
         };

@@ -138,8 +138,13 @@ fn summary(objectives: &str, found: &[Found]) -> Option<Knee> {
 fn found_line(found: &Found) -> String {
     let at = grouped_float;
     let (low, high) = found.likely_per_s;
+    let unknown = if found.is_known {
+        ""
+    } else {
+        ", not known better after so many runs"
+    };
     format!(
-        "{}; likely {} to {} /s",
+        "{}; likely {} to {} /s{unknown}",
         limit_line(found.rate_per_s, found.limit),
         at(low),
         at(high)
@@ -181,6 +186,7 @@ mod tests {
         let found = [90.0, 100.0, 95.0, 110.0, 105.0].map(|rate_per_s| Found {
             rate_per_s,
             likely_per_s: (rate_per_s, rate_per_s),
+            is_known: true,
             limit: KneeLimit::Server,
         });
         let knee = summary("loss=0", &found).unwrap();

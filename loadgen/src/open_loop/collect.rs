@@ -50,6 +50,7 @@ pub(crate) struct Measured {
     addresses: u32,
     ended_early: bool,
     void: Option<String>,
+    longest_lag: Duration,
     clock_steps: u32,
     answers: Learned,
     failure: Option<Error>,
@@ -73,6 +74,8 @@ pub(super) struct Collector<'r> {
     timeline: Vec<IntervalResult>,
     server: Option<Server>,
     stolen_before: Option<Stolen>,
+    /// Before the last replies are waited for, when the machine does little.
+    stolen_after: Option<Stolen>,
     pub(super) ended_early: bool,
 }
 
@@ -94,6 +97,7 @@ impl<'r> Collector<'r> {
             timeline: Vec::new(),
             server: server.transpose()?,
             stolen_before: None,
+            stolen_after: None,
             ended_early: false,
         })
     }
@@ -115,10 +119,13 @@ impl<'r> Collector<'r> {
         }
     }
 
-    /// Reads the server's clock when the window opens and when it closes.
-    pub(super) fn read_server_clock(&mut self, shared: &Shared) -> Result<(), Error> {
+    /// Reads the server's clock when the window opens and when it closes, and then what was stolen.
+    pub(super) fn read_clocks(&mut self, shared: &Shared) -> Result<(), Error> {
         let is_open = self.elapsed() >= self.plan.warmup;
         let is_over = shared.finished.load(Ordering::Relaxed) >= self.plan.cores.len();
+        if is_over && self.stolen_after.is_none() {
+            self.stolen_after = Stolen::now(&self.plan.cores);
+        }
         match &mut self.server {
             Some(server) => server.read(is_open, is_over),
             None => Ok(()),
@@ -183,7 +190,9 @@ impl<'r> Collector<'r> {
         };
         let window = sending.saturating_sub(self.plan.warmup);
         let gaps: Vec<SenderGaps> = ended.iter().map(|each| each.gaps).collect();
-        let stolen = self.stolen_before.zip(Stolen::now(&self.plan.cores));
+        let stolen_after = self.stolen_after.or_else(|| Stolen::now(&self.plan.cores));
+        let stolen = self.stolen_before.zip(stolen_after);
+        let longest_lag = ended.iter().map(|each| each.longest_lag).max();
         let intended = self.sum.tally.all_sent() + losses.unsent;
         let server = self.server.map(Server::finish).transpose()?;
         let (server, dropped) = server.map_or((None, None), |(used, drops)| (used, Some(drops)));
@@ -192,6 +201,7 @@ impl<'r> Collector<'r> {
             losses: losses.attributed(dropped),
             tally: self.sum.tally,
             lag: self.sum.lag,
+            longest_lag: longest_lag.unwrap_or_default(),
             clock_steps: steps,
             bytes_sent: self.sum.bytes_sent,
             bytes_received: self.sum.bytes_received,
@@ -306,6 +316,7 @@ impl Measured {
             intended_rate_per_s: rate_per_s
                 .unwrap_or_else(|| per_second(self.intended, self.window)),
             lag: Compact::of(&self.lag),
+            longest_lag_us: Some(microseconds(self.longest_lag)),
             clock_steps: self.clock_steps,
             machine: Some(self.machine),
         }

@@ -257,7 +257,7 @@ fn watch(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        collector.read_server_clock(shared)?;
+        collector.read_clocks(shared)?;
         if stop.has_come()? {
             collector.ended_early = true;
             shared.stop.store(true, Ordering::Relaxed);

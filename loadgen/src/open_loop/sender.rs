@@ -1,8 +1,8 @@
 //! The loop itself: sends each request when it is due, whatever was answered, and takes the replies in between.
 //!
 //! One thread, which alternates between what is due and what has come, a few datagrams at a time, so that neither waits
-//! long for the other. When it was kept from sending, replies wait in their sockets until it has caught up, or until they are
-//! too many; the kernel has noted when they came. It looks at the clock all the time when something is due soon; a thread that sleeps wakes too late.
+//! long for the other. When it is late, replies wait in their sockets until it has caught up, or until they may be too many;
+//! the kernel notes when they come. It looks at the clock all the time when something is due soon; a thread that sleeps wakes too late.
 
 use std::io;
 use std::net::UdpSocket;
@@ -35,7 +35,7 @@ const MAX_BURST: usize = 16;
 const MAX_REPLIES: u32 = 16;
 /// A request that is so late goes before replies.
 const LATE_NS: u64 = 30_000;
-/// But no more than so many: their replies take half of what the kernel lets a socket queue at least.
+/// But no more than so many: with the kernel's default, a socket holds some 250 replies.
 const MAX_UNLOOKED: usize = 128;
 /// Longer replies are cut; what is read of them comes before.
 const REPLY_BUFFER_BYTES: usize = 512;
@@ -88,8 +88,9 @@ pub(super) struct Sender<'r> {
     ready: Ready,
     requests: Batch,
     replies: Batch,
-    /// Requests sent since replies were looked at.
-    unlooked: usize,
+    unlooked: Unlooked,
+    /// The warm-up's among them.
+    longest_lag_ns: u64,
     losses: Losses,
     answers: Answers,
     /// What our own sockets had dropped when the warm-up ended.
@@ -110,6 +111,8 @@ pub(super) struct Ended {
     pub(super) idle: Duration,
     /// When the last request was sent, since the start.
     pub(super) last_sent: Duration,
+    /// Of all requests, the warm-up's among them.
+    pub(super) longest_lag: Duration,
     pub(super) clock_steps: u32,
     pub(super) answers: Answers,
     pub(super) gaps: SenderGaps,
@@ -144,7 +147,8 @@ impl<'r> Sender<'r> {
             ready: Ready::new(),
             requests: Batch::connected(LONGEST_DATAGRAM_BYTES),
             replies: Batch::with_times(REPLY_BUFFER_BYTES),
-            unlooked: 0,
+            unlooked: Unlooked(0),
+            longest_lag_ns: 0,
             losses: Losses::default(),
             answers: Answers::new(&plan.answers),
             dropped_before: None,
@@ -174,6 +178,7 @@ impl<'r> Sender<'r> {
             losses: self.losses,
             idle: Duration::from_nanos(self.idle_ns),
             last_sent: Duration::from_nanos(self.last_sent_ns),
+            longest_lag: Duration::from_nanos(self.longest_lag_ns),
             clock_steps: self.clock.steps(),
             answers: self.answers,
             gaps: SenderGaps {
@@ -217,7 +222,7 @@ impl<'r> Sender<'r> {
     /// Whether to send at once what is late.
     fn replies_can_wait(&self, now_ns: u64) -> bool {
         let is_late = |due_ns| due_ns + LATE_NS < now_ns;
-        self.unlooked < MAX_UNLOOKED && self.queue.next_ns().is_some_and(is_late)
+        self.unlooked.may_grow() && self.queue.next_ns().is_some_and(is_late)
     }
 
     /// Takes replies until none is missing, or the limit is over for all.
@@ -279,7 +284,7 @@ impl<'r> Sender<'r> {
             self.queue.advance();
             due = self.queue.due(now_ns).filter(|_| count < MAX_BURST);
         }
-        self.unlooked += count;
+        self.unlooked.sent(count);
         self.transmit(first.socket as usize, count)?;
         Ok(true)
     }
@@ -316,6 +321,8 @@ impl<'r> Sender<'r> {
             note_lost(part, losses, &sent);
         }
         self.last_sent_ns = now_ns;
+        let lag_ns = now_ns.saturating_sub(request.intended_ns);
+        self.longest_lag_ns = self.longest_lag_ns.max(lag_ns);
         true
     }
 
@@ -348,8 +355,8 @@ impl<'r> Sender<'r> {
         Ok(())
     }
 
-    /// Takes what has come, one batch a socket, until something is due and it has come after what was sent meanwhile; whether
-    /// anything had come.
+    /// Takes what has come, one batch a socket, until something is due and as many have come as were sent meanwhile; whether any
+    /// had come.
     ///
     /// The kernel goes through all sockets it names each time it is asked, so it is asked again only when all it has named
     /// before are done with.
@@ -361,13 +368,13 @@ impl<'r> Sender<'r> {
         while let Some(socket) = self.ready.next() {
             let received = self.receive_from(socket)?;
             has_received = true;
-            self.unlooked = self.unlooked.saturating_sub(received);
-            if self.unlooked == 0 && self.queue.due(self.clock.now_ns()).is_some() {
+            self.unlooked.received(received);
+            if self.unlooked.is_none() && self.queue.due(self.clock.now_ns()).is_some() {
                 break;
             }
         }
-        if self.ready.is_empty() {
-            self.unlooked = 0;
+        if !has_received {
+            self.unlooked = Unlooked(0);
         }
         Ok(has_received)
     }
@@ -493,6 +500,27 @@ fn wait_until(moment: Instant) {
     }
 }
 
+/// Requests whose replies may have come: what was sent, less what was received, since nothing was there to receive.
+struct Unlooked(usize);
+
+impl Unlooked {
+    fn may_grow(&self) -> bool {
+        self.0 < MAX_UNLOOKED
+    }
+
+    fn is_none(&self) -> bool {
+        self.0 == 0
+    }
+
+    fn sent(&mut self, count: usize) {
+        self.0 += count;
+    }
+
+    fn received(&mut self, count: usize) {
+        self.0 = self.0.saturating_sub(count);
+    }
+}
+
 /// Sockets that have something to receive.
 struct Ready {
     events: Vec<EpollEvent>,
@@ -561,5 +589,27 @@ impl Part {
         let (service, intended) = (since(sent.at_ns), since(sent.intended_ns));
         self.tally
             .count(sent.tag.operation, reply, service, Some(intended));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_that_wait_are_never_too_many() {
+        // Always late, one socket, and every request is answered at once.
+        let (mut unlooked, mut queued, mut most) = (Unlooked(0), 0, 0);
+        for _ in 0..10_000 {
+            unlooked.sent(MAX_BURST);
+            queued += MAX_BURST;
+            most = most.max(queued);
+            if !unlooked.may_grow() {
+                let received = queued.min(MAX_REPLIES as usize);
+                unlooked.received(received);
+                queued -= received;
+            }
+        }
+        assert!((MAX_UNLOOKED..2 * MAX_UNLOOKED).contains(&most), "{most}");
     }
 }

@@ -93,8 +93,8 @@ impl Assertion {
         }
     }
 
-    /// Whether it would be missed even if no request had been sent late. Each came to the server by at most `lag_us` late, so
-    /// the server was done with each by at most that later than it would have been.
+    /// Whether it would be missed even if no request had been sent late. Each, the warm-up's too, came to the server at most
+    /// `lag_us` late, so the server was done with each at most that much later than it would have been.
     pub(crate) fn is_missed_by_more_than(&self, lag_us: f64, run: &RunResult) -> bool {
         let is_time_limit = matches!(
             self.quantity,

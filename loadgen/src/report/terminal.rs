@@ -284,6 +284,7 @@ check           20,000  50.0 %    5,001    9,003    9,904    9,994   10,002   20
             intended: 20_001,
             intended_rate_per_s: 10_000.5,
             lag: Compact::of(&Latencies::new()),
+            longest_lag_us: None,
             clock_steps: 0,
             machine: Some(MachineGaps {
                 looked_s: 0.2,

@@ -73,6 +73,9 @@ pub(crate) struct ScheduleResult {
     pub(crate) intended_rate_per_s: f64,
     /// From the intended to the actual time of sending.
     pub(crate) lag: Compact,
+    /// The greatest of all requests, the warm-up's among them.
+    #[serde(default)]
+    pub(crate) longest_lag_us: Option<f64>,
     /// How often the machine's clock was set during the run, which makes its latencies doubtful.
     #[serde(default)]
     pub(crate) clock_steps: u32,
@@ -271,11 +274,12 @@ impl RunResult {
             })
     }
 
-    /// How late the latest request was sent; `None` where that is not known to be all that was wrong with the schedule.
+    /// How late the latest request was sent, the warm-up's among them; `None` where that is not known to be all that was wrong
+    /// with the schedule.
     pub(crate) fn longest_lag_us(&self) -> Option<f64> {
         let schedule = self.schedule.as_ref()?;
         let is_all_sent = self.losses.unsent == 0 && schedule.clock_steps == 0;
-        is_all_sent.then(|| schedule.lag.percentiles().max_us)
+        schedule.longest_lag_us.filter(|_| is_all_sent)
     }
 
     /// What the hypervisor took of the time of all the machine's cores: 0 to 1; 0 where that is not known.
@@ -427,6 +431,7 @@ pub(crate) mod tests {
                 intended: run.sent,
                 intended_rate_per_s: rate_per_s,
                 lag: Compact::of(&Latencies::new()),
+                longest_lag_us: None,
                 clock_steps: 0,
                 machine: None,
             }),
