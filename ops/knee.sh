@@ -146,9 +146,11 @@ if [[ -n $link ]]; then
     start_link
 fi
 start_server
-"$loadgen" knee "$mix" --target "$address:$port" --server-pid "$server_pid" --core "$load_core" --sockets "$sockets" \
+# Where it is told to write is a part of what it writes: not where this project lies.
+(cd "$scratch" && "$loadgen" knee "$mix" --target "$address:$port" --server-pid "$server_pid" --core "$load_core" --sockets "$sockets" \
     --slo "$slo" --from "$from" --trial-duration "$seconds" --repeats "$repeats" --poisson \
-    --json "$scratch/knee.json" --html "$out/knee.html" 2>&1 | tee "$out/knee.txt"
+    --json knee.json --html knee.html) 2>&1 | tee "$out/knee.txt"
+mv "$scratch/knee.html" "$out"
 picture "$out/knee.html"
 if [[ -z $link ]]; then
     plan=(--target-rate "$target_per_s" --headroom '30%' --growth "$growth" --digests "$planned_digests")
