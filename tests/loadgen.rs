@@ -438,9 +438,11 @@ fn a_ramp_and_a_knee_are_written_in_every_form() {
         "--to",
         "100",
         "--repeats",
-        "2",
+        "1",
         "--trial-duration",
         "0.5",
+        "--warmup",
+        "0.1",
     ];
     let (output, result) = run(&knee, "rate>=100");
     assert!(
