@@ -26,7 +26,7 @@ STEADY_RUNS_A_ROUND = 12
 STEADY_CLASSES = ((0, 0.005, "0"), (0.005, 0.015, "10"), (0.015, 0.035, "20 or 30"), (0.035, 100, "40 and more"))
 ON_TIME_US = 100
 # A hypervisor that is busy with others is waited for, so long in all: until a look at the clock for 0.1 s is hardly interrupted.
-PATIENCE_S, LOOK_S, QUIET_SHARE, PAUSE_S = 900, 0.1, 0.002, 1
+patience_s, LOOK_S, QUIET_SHARE, PAUSE_S = 900.0, 0.1, 0.002, 1
 RATE = 5_000
 MIX = "check=80,report=15,info=2,whitelist=1,ping=2,known=20000,known-share=0.4,batch-share=0.1,sources=2000"
 # The client starts a Python interpreter each time; so many times it asks each of its commands.
@@ -124,10 +124,9 @@ def capture(bin, client, scratch):
 def steady(bin, scratch, out, runs):
     """Runs at one rate: how late requests were, beside what the hypervisor took. Their histograms go to a file."""
     with server(bin, scratch / "steady", records=False) as running:
-        results, patience_s, restless = [], PATIENCE_S, 0
+        results = []
         for number in range(1, runs + 1):
-            patience_s -= wait_until_quiet(patience_s)
-            restless += patience_s <= 0
+            await_quiet()
             file = scratch / f"steady.{number}.json"
             loadgen(bin, "replay", f"synthetic:{MIX}", "--target", running.address, "--rate", STEADY_RATE,
                     "--duration", STEADY_S, "--warmup", 0.3, "--sockets", STEADY_SOCKETS, "--core", LOAD_CORE,
@@ -138,8 +137,6 @@ def steady(bin, scratch, out, runs):
     print(f"\nThe same mix at {STEADY_RATE:,} a second over {STEADY_SOCKETS} sockets, {runs} runs of {STEADY_S} s, each begun "
           "when the machine was quiet,\nby what the hypervisor took from the generator's core. On time: 99 % of the requests were sent "
           f"within {ON_TIME_US} us of\ntheir time.\n")
-    if restless:
-        print(f"For {restless} of them the machine did not become quiet in {PATIENCE_S} s.\n")
     print("| taken, ms | runs | on time | lag p50 | lag p90 | lag p99 | lag max |")
     print("| --- " * 7 + "|")
     for least, limit, name in STEADY_CLASSES:
@@ -150,15 +147,18 @@ def steady(bin, scratch, out, runs):
             print("| " + " | ".join([name, str(len(of_class)), str(on_time), *points]) + " |")
 
 
-def wait_until_quiet(limit_s):
-    """Waits until the load's core is left alone; how long that took."""
+def await_quiet():
+    """Waits until the load's core is left alone, or the patience is at its end, which is told."""
+    global patience_s
     started = time.monotonic()
     everywhere = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {int(LOAD_CORE)})
-    while time.monotonic() - started < limit_s and paused_share() > QUIET_SHARE:
+    while (is_restless := paused_share() > QUIET_SHARE) and time.monotonic() - started < patience_s:
         time.sleep(PAUSE_S)
     os.sched_setaffinity(0, everywhere)
-    return time.monotonic() - started
+    patience_s -= time.monotonic() - started
+    if is_restless:
+        print("replay.py: the machine does not become quiet", file=sys.stderr)
 
 
 def paused_share():
@@ -182,6 +182,7 @@ def replay(bin, scratch, out, name, trace, port, speed, round_):
     """One replay: its result, and what the server that got it recorded."""
     with server(bin, scratch / f"{name}.{speed}.{round_}") as running:
         result = out / f"{name}.{speed}x.{round_}.json"
+        await_quiet()
         loadgen(bin, "replay", trace, "--port", port, "--target", running.address, "--speed", speed,
                 "--core", LOAD_CORE, "--server-pid", running.process.pid, "--quiet", "--json", result)
         running.stop()
