@@ -25,8 +25,9 @@ STEADY_RUNS_A_ROUND = 12
 # From, to, in seconds. The kernel counts in hundredths of a second.
 STEADY_CLASSES = ((0, 0.005, "0"), (0.005, 0.015, "10"), (0.015, 0.035, "20 or 30"), (0.035, 100, "40 and more"))
 ON_TIME_US = 100
-# A hypervisor that is busy with others is waited for, so long in all: until a look at the clock for 0.1 s is hardly interrupted.
-patience_s, LOOK_S, QUIET_SHARE, PAUSE_S = 900.0, 0.1, 0.002, 1
+# A hypervisor that is busy with others is waited for, until a look at the clock for 0.1 s is hardly interrupted; so long in all.
+LOOK_S, QUIET_SHARE, PAUSE_S = 0.1, 0.002, 1
+patience_s = 900.0
 RATE = 5_000
 MIX = "check=80,report=15,info=2,whitelist=1,ping=2,known=20000,known-share=0.4,batch-share=0.1,sources=2000"
 # The client starts a Python interpreter each time; so many times it asks each of its commands.

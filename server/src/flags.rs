@@ -113,7 +113,7 @@ pub struct Flags {
 
     /// Record the requests that arrive, as a pcap file that tcpdump and Wireshark read
     ///
-    /// A packet's time is when a worker received it, which may be a little after the kernel did. USR2 switches recording
+    /// A relative FILE lies in the home directory, as every file that is named here does. A packet's time is when a worker received it, which may be a little after the kernel did. USR2 switches recording
     /// off and on again, each time with a new file; FILE.1 to FILE.3 are the ones before. Named by `RecordFile` in the file
     /// `config` alone, it starts off. A disk that fails or is nearly full pauses the recording, which is logged, until USR2
     /// or HUP. HUP begins a new file if FILE was moved away.

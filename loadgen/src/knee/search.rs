@@ -52,14 +52,6 @@ pub(super) struct Found {
     pub(super) limit: KneeLimit,
 }
 
-/// Where the knee was seen.
-enum Seen {
-    /// Between a rate that was met and one that was not, for this reason; or at the highest that was to be tried, or above.
-    Between(f64, f64, KneeLimit),
-    /// Somebody wants no more.
-    Stopped,
-}
-
 impl Search {
     /// `attempt` runs a rate. `None` if it was stopped.
     pub(super) fn run(
@@ -67,28 +59,30 @@ impl Search {
         attempt: &mut impl FnMut(f64) -> Result<Attempt, Error>,
     ) -> Result<Option<Found>, Error> {
         match self.bracket(attempt)? {
-            Seen::Between(low, high, limit) => self.narrow(low, high, limit, attempt),
-            Seen::Stopped => Ok(None),
+            Some((low, high, limit)) => self.narrow(low, high, limit, attempt),
+            None => Ok(None),
         }
     }
 
+    /// A rate that was met and one that was not, for this reason; or half the highest that was to be tried, and it. `None` if it was
+    /// stopped.
     fn bracket(
         &self,
         attempt: &mut impl FnMut(f64) -> Result<Attempt, Error>,
-    ) -> Result<Seen, Error> {
+    ) -> Result<Option<(f64, f64, KneeLimit)>, Error> {
         // The highest rate that was met, and the lowest that was not.
         let (mut low, mut high) = (None::<f64>, None::<(f64, KneeLimit)>);
         let mut rate = self.from_per_s.min(self.to_per_s);
         loop {
             match several(rate, attempt)? {
-                Outcome::Stopped => return Ok(Seen::Stopped),
+                Outcome::Stopped => return Ok(None),
                 Outcome::Met => low = Some(rate),
                 missed => high = Some((rate, limit(missed))),
             }
             rate = match (low, high) {
-                (Some(low), Some((high, limit))) => return Ok(Seen::Between(low, high, limit)),
+                (Some(low), Some((high, limit))) => return Ok(Some((low, high, limit))),
                 (Some(low), None) if low >= self.to_per_s => {
-                    return Ok(Seen::Between(low / 2.0, low, KneeLimit::Asked));
+                    return Ok(Some((low / 2.0, low, KneeLimit::Asked)));
                 }
                 (Some(low), None) => (low * 2.0).min(self.to_per_s),
                 (None, Some((high, limit))) if high <= LOWEST_RATE_PER_S => {
@@ -129,11 +123,13 @@ impl Search {
             } else {
                 MISTAKEN
             };
-            belief.note(rate_per_s, outcome == Outcome::Met, mistaken);
             match outcome {
                 Outcome::Stopped => return Ok(None),
-                Outcome::Met => {}
-                missed => limits.push(limit(missed)),
+                Outcome::Met => belief.note(rate_per_s, true, mistaken),
+                missed => {
+                    belief.note(rate_per_s, false, mistaken);
+                    limits.push(limit(missed));
+                }
             }
         }
         let likely_per_s = likely(&belief);
