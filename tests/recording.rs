@@ -176,6 +176,7 @@ fn await_packets(file: &Path, number: usize) {
 
 both_io!(
     every_request_is_recorded_as_it_came,
+    a_packet_has_the_time_of_its_arrival_however_long_it_waited,
     real_clients_are_recorded,
     a_blast_is_recorded_or_counted,
 );
@@ -226,6 +227,32 @@ fn every_request_is_recorded_as_it_came(io: Io) {
     );
     let mode = fs::metadata(file(&server)).unwrap().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+fn a_packet_has_the_time_of_its_arrival_however_long_it_waited(io: Io) {
+    needs!(Tshark);
+    const PAUSE: Duration = Duration::from_millis(50);
+    let mut server = recording(io).start();
+    let sender = Sender::new("127.0.0.9", server.address());
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    server.signal(Signal::SIGSTOP);
+    let sent = [(); 3].map(|()| {
+        std::thread::sleep(PAUSE);
+        let before = now();
+        sender.0.send(&Request::new("ping").to_bytes()).unwrap();
+        (before, now())
+    });
+    server.signal(Signal::SIGCONT);
+    for _ in sent {
+        sender.0.recv(&mut [0; 512]).expect("a reply");
+    }
+    assert!(server.stop().success());
+    let packets = from(&sender, &packets(&file(&server)));
+    let times: Vec<_> = packets.iter().map(|packet| packet.at).collect();
+    assert_eq!(times.len(), sent.len());
+    for (at, (before, after)) in times.iter().zip(sent) {
+        assert!(before <= *at && *at <= after, "{sent:?} {times:?}");
+    }
 }
 
 fn real_clients_are_recorded(io: Io) {

@@ -52,6 +52,7 @@ pub struct WorkerSockets(Vec<ListenSocket>);
 pub struct ListenSocket {
     socket: Socket,
     address: SocketAddr,
+    notes_arrivals: bool,
 }
 
 /// Binds `listen` for `workers` workers. With port 0 the kernel chooses one port that all workers share.
@@ -76,6 +77,22 @@ pub fn bind(listen: &[SocketAddr], workers: NonZeroUsize) -> Result<Listening, E
         addresses,
         receive_buffer_bytes,
     })
+}
+
+impl Listening {
+    /// Has the kernel note from now on when each datagram arrives. That costs it a look at the clock for each.
+    ///
+    /// # Errors
+    /// When the system refuses; the error names the address.
+    pub fn note_arrivals(&mut self) -> Result<(), Error> {
+        for listener in self.workers.iter_mut().flat_map(|sockets| &mut sockets.0) {
+            setsockopt(&listener.socket, sockopt::ReceiveTimestampns, &true)
+                .map_err(io::Error::from)
+                .map_err(failure("note arrivals at", listener.address))?;
+            listener.notes_arrivals = true;
+        }
+        Ok(())
+    }
 }
 
 impl WorkerSockets {
@@ -118,6 +135,11 @@ impl ListenSocket {
         self.address.ip().is_unspecified()
     }
 
+    /// Whether each datagram comes with the time when it arrived.
+    pub fn notes_arrivals(&self) -> bool {
+        self.notes_arrivals
+    }
+
     /// Datagrams the kernel dropped because the receive buffer was full, since the socket was bound; wraps around at
     /// 2^32.
     ///
@@ -131,7 +153,11 @@ impl ListenSocket {
         let socket = open(address)?;
         set_up(&socket, address)?;
         bind_to(&socket, address)?;
-        Ok(Self { socket, address })
+        Ok(Self {
+            socket,
+            address,
+            notes_arrivals: false,
+        })
     }
 }
 

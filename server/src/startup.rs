@@ -152,11 +152,11 @@ impl Parts {
         let access = AccessFiles::load(config.passwd_file.clone(), config.access_file.clone())?;
         let access = Arc::new(access);
         let engine = Arc::new(open_store(config)?);
-        let listening = socket::bind(&config.listen, config.workers)?;
+        let mut listening = socket::bind(&config.listen, config.workers)?;
         let pid_file = pid_file.map(PidFile::write).transpose()?;
         let metrics = Metrics::new(config.workers.get());
         let (usage_log, worker_logs) = open_usage_log(config, &metrics)?;
-        let (recorder, record_taps) = start_recorder(config, &listening, &metrics)?;
+        let (recorder, record_taps) = start_recorder(config, &mut listening, &metrics)?;
         let outputs = WorkerOutputs {
             logs: worker_logs,
             record_taps,
@@ -250,12 +250,13 @@ fn open_usage_log(
 /// The recorder and each worker's end of it; nothing and no ends if no file is named.
 fn start_recorder(
     config: &Config,
-    listening: &Listening,
+    listening: &mut Listening,
     metrics: &Metrics,
 ) -> Result<(Option<Recorder>, Vec<RecordTap>), Error> {
     let Some(record) = &config.record else {
         return Ok((None, Vec::new()));
     };
+    listening.note_arrivals()?;
     let (recorder, record_taps) = Recorder::start(record, &listening.addresses, metrics)?;
     Ok((Some(recorder), record_taps))
 }

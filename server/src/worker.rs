@@ -145,11 +145,10 @@ impl Serve for Service {
     async fn serve(mut self, mut datapath: impl Datapath) -> Self::Output {
         let mut last_yield = Instant::now();
         while !self.stop.load(Ordering::Acquire) {
-            self.worker.discard_if_stale(&mut datapath)?;
             if self.worker.turn(&mut datapath)? == 0 {
                 wait(&mut datapath, TICK).await?;
-            } else if self.worker.turn_began.duration_since(last_yield) >= YIELD_EVERY {
-                last_yield = self.worker.turn_began;
+            } else if self.worker.looked_at.duration_since(last_yield) >= YIELD_EVERY {
+                last_yield = self.worker.looked_at;
                 tokio::task::yield_now().await;
             }
         }
@@ -160,7 +159,7 @@ impl Serve for Service {
 /// Answers what has arrived and what the store still owes, both within bounds.
 async fn finish(mut worker: Worker, mut datapath: impl Datapath) -> Result<(), Error> {
     let drained_by = Instant::now() + DRAIN_AT_MOST;
-    while worker.turn(&mut datapath)? > 0 && worker.turn_began < drained_by {}
+    while worker.turn(&mut datapath)? > 0 && worker.looked_at < drained_by {}
     let finished_by = Instant::now() + FINISH_AT_MOST;
     while !worker.pending.is_empty() && Instant::now() < finished_by {
         wait(&mut datapath, finished_by.duration_since(Instant::now())).await?;
@@ -180,7 +179,7 @@ async fn wait(datapath: &mut impl Datapath, at_most: Duration) -> Result<(), Err
 /// What a worker keeps from one datagram to the next.
 struct Worker {
     access: Arc<AccessFiles>,
-    /// The accounts and permissions of this turn.
+    /// The accounts and permissions of this batch.
     snapshot: Arc<Access>,
     engine: Arc<dyn Engine>,
     completions: Completions,
@@ -190,7 +189,10 @@ struct Worker {
     /// For replies that are written between turns.
     late_reply: Box<[u8; MAX_REPLY_BYTES]>,
     late_thread: Vec<u8>,
-    turn_began: Instant,
+    /// When the clock was last looked at: once a batch, and at least once a turn.
+    looked_at: Instant,
+    /// Nobody waits any more for what queued up before that.
+    was_away: bool,
     last_tick: Instant,
 }
 
@@ -214,36 +216,38 @@ impl Worker {
             scratch: Scratch::new(),
             late_reply: Box::new([0; MAX_REPLY_BYTES]),
             late_thread: Vec::new(),
-            turn_began: now,
+            looked_at: now,
+            was_away: false,
             last_tick: now,
         }
     }
 
-    /// Throws away what queued up if this thread did not run for longer than clients wait. It never waits for longer
-    /// than [`TICK`] itself, so then somebody stopped it.
-    fn discard_if_stale(&mut self, datapath: &mut impl Datapath) -> Result<(), Error> {
-        if self.turn_began.elapsed() > STALE_AFTER {
+    /// Answers what has arrived, up to a bound, and what the store has finished; the number of datagrams.
+    fn turn(&mut self, datapath: &mut impl Datapath) -> Result<usize, Error> {
+        let received = datapath.turn(self)?;
+        if received == 0 {
+            self.look();
+        }
+        if std::mem::take(&mut self.was_away) {
             let discarded = datapath.drain()?;
             self.ledger.metrics.add(Counter::StaleDiscarded, discarded);
         }
-        Ok(())
-    }
-
-    /// Answers a batch of datagrams, and what the store has finished; the number of datagrams.
-    fn turn(&mut self, datapath: &mut impl Datapath) -> Result<usize, Error> {
-        self.begin_turn();
-        if self.turn_began.duration_since(self.last_tick) >= TICK {
-            self.last_tick = self.turn_began;
+        if self.looked_at.duration_since(self.last_tick) >= TICK {
+            self.last_tick = self.looked_at;
             self.tick(datapath)?;
         }
-        let received = datapath.turn(self)?;
         self.deliver(datapath)?;
         Ok(received)
     }
 
-    fn begin_turn(&mut self) {
+    /// Looks at the clock, and whether this thread did not run for longer than clients wait. It never waits for longer
+    /// than [`TICK`] itself, so then somebody stopped it. The look comes after a batch has been received: before, it might
+    /// be stopped between the two.
+    fn look(&mut self) {
+        let now = Instant::now();
+        self.was_away |= now.duration_since(self.looked_at) > STALE_AFTER;
+        self.looked_at = now;
         self.ledger.now = SystemTime::now();
-        self.turn_began = Instant::now();
         let current = self.access.current();
         if !Arc::ptr_eq(&current, &self.snapshot) {
             self.snapshot = Arc::clone(&current);
@@ -273,13 +277,21 @@ impl Worker {
 }
 
 impl Handler for Worker {
+    fn begin_batch(&mut self) {
+        self.look();
+    }
+
     fn datagram(
         &mut self,
         datagram: Received<'_>,
         reply: &mut [u8; MAX_REPLY_BYTES],
     ) -> Option<usize> {
+        if self.was_away {
+            self.ledger.metrics.add(Counter::StaleDiscarded, 1);
+            return None;
+        }
         let path = datagram.path;
-        self.ledger.received(&path, datagram.bytes);
+        self.ledger.received(&datagram);
         let now = self.epoch_seconds();
         let context = Context {
             access: &self.snapshot,
@@ -398,17 +410,18 @@ struct Ledger {
     metrics: Arc<WorkerMetrics>,
     usage_log: Option<UsageLog>,
     record_tap: Option<RecordTap>,
-    /// The wall clock at the beginning of this turn.
+    /// The wall clock when this batch had been received.
     now: SystemTime,
 }
 
 impl Ledger {
-    fn received(&mut self, path: &ReplyPath, datagram: &[u8]) {
+    fn received(&mut self, datagram: &Received<'_>) {
         self.metrics.add(Counter::Datagrams, 1);
-        let bytes = datagram.len() as u64;
+        let bytes = datagram.bytes.len() as u64;
         self.metrics.add(Counter::BytesReceived, bytes);
         if let Some(tap) = &mut self.record_tap {
-            tap.datagram(self.now, path, datagram);
+            let at = datagram.arrived.unwrap_or(self.now);
+            tap.datagram(at, &datagram.path, datagram.bytes);
         }
     }
 

@@ -15,10 +15,10 @@
 //! | `reply_path` | where a reply goes, kept as long as it waits |
 //! | `waker` | how other threads end a worker's wait |
 //! | `reply_arena` | where a batch of replies is written |
-//! | `socket_name`, `packet_info` | addresses and control data as the kernel lays them out |
+//! | `socket_name`, `control_data` | addresses and control data as the kernel lays them out |
 
+mod control_data;
 mod mmsg;
-mod packet_info;
 mod reply_arena;
 mod reply_path;
 mod socket_name;
@@ -29,6 +29,7 @@ mod waker;
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::SystemTime;
 
 use pyzor_protocol::MAX_REPLY_BYTES;
 
@@ -41,6 +42,10 @@ use crate::socket::WorkerSockets;
 
 /// What answers datagrams: implemented by the worker.
 pub trait Handler {
+    /// Some datagrams have just been taken from the kernel, and follow one by one: what is the same for all of them, like
+    /// the time, is looked at here.
+    fn begin_batch(&mut self) {}
+
     /// Answers one datagram: `Some(n)` sends `reply[..n]` back to where it came from, at the end of the turn.
     ///
     /// What `reply` holds before is arbitrary: parts of earlier replies.
@@ -58,6 +63,8 @@ pub struct Received<'a> {
     pub bytes: &'a [u8],
     /// Who sent it, and the way back.
     pub path: ReplyPath,
+    /// When the kernel received it, on sockets that note that; see [`Listening::note_arrivals`](crate::socket::Listening).
+    pub arrived: Option<SystemTime>,
 }
 
 /// Datagrams the kernel dropped at one socket; see [`ListenSocket::kernel_drops`](crate::socket::ListenSocket).

@@ -12,7 +12,7 @@ use pyzor_protocol::MAX_DATAGRAM_BYTES;
 
 use super::reply_path::Listener;
 use super::*;
-use crate::socket;
+use crate::socket::{self, Listening};
 
 const BOTH: [Io; 2] = [Io::Uring, Io::Mmsg];
 
@@ -114,8 +114,22 @@ fn spawn<S>(
 where
     S: Serve<Output: Send + 'static> + Send + 'static,
 {
+    spawn_with(io, listen, |_| {}, serve)
+}
+
+/// The same on sockets that `set_up` has seen.
+fn spawn_with<S>(
+    io: Io,
+    listen: &[(IpAddr, u16)],
+    set_up: impl FnOnce(&mut Listening),
+    serve: S,
+) -> (Vec<SocketAddr>, Waker, JoinHandle<S::Output>)
+where
+    S: Serve<Output: Send + 'static> + Send + 'static,
+{
     let listen: Vec<_> = listen.iter().copied().map(SocketAddr::from).collect();
     let mut listening = socket::bind(&listen, NonZeroUsize::MIN).unwrap();
+    set_up(&mut listening);
     let sockets = listening.workers.pop().unwrap();
     let waker = Waker::new().unwrap();
     let thread = std::thread::spawn({
@@ -395,6 +409,76 @@ fn a_path_names_both_ends() {
         assert_eq!(path.port(), client.local_addr().unwrap().port(), "{io:?}");
         assert_eq!(path.local_port(), addresses[1].port(), "{io:?}");
         assert_eq!(path.listener(), 1, "{io:?}");
+    }
+}
+
+/// What came in, and what the clock said at the beginning of each batch.
+#[derive(Default)]
+struct Batches {
+    began: Option<SystemTime>,
+    arrivals: Vec<(SystemTime, Received<'static>)>,
+}
+
+impl Handler for Batches {
+    fn begin_batch(&mut self) {
+        self.began = Some(SystemTime::now());
+    }
+
+    fn datagram(&mut self, datagram: Received<'_>, _: &mut [u8; MAX_REPLY_BYTES]) -> Option<usize> {
+        let began = self.began.expect("a batch begins before its datagrams");
+        let bytes = b"";
+        self.arrivals.push((began, Received { bytes, ..datagram }));
+        None
+    }
+}
+
+/// Takes so many datagrams while they come.
+struct TakeBatches(usize);
+
+impl Serve for TakeBatches {
+    type Output = Vec<(SystemTime, Received<'static>)>;
+
+    async fn serve(self, mut datapath: impl Datapath) -> Self::Output {
+        let mut batches = Batches::default();
+        while batches.arrivals.len() < self.0 {
+            batches.began = None;
+            if datapath.turn(&mut batches).unwrap() == 0 {
+                datapath.arrived().await.unwrap();
+            }
+        }
+        batches.arrivals
+    }
+}
+
+#[test]
+fn a_batch_begins_when_it_has_arrived_and_arrivals_are_noted_where_asked_for() {
+    const DATAGRAMS: usize = 2000;
+    let takes = |io, listen: (IpAddr, u16), notes| {
+        let set_up = |listening: &mut Listening| {
+            if notes {
+                listening.note_arrivals().unwrap();
+            }
+        };
+        let (addresses, _, thread) = spawn_with(io, &[listen], set_up, TakeBatches(DATAGRAMS));
+        let loopback = if listen.0.is_ipv4() { V4.0 } else { V6.0 };
+        let client = client((loopback, addresses[0].port()).into());
+        let before = SystemTime::now();
+        for _ in 0..DATAGRAMS {
+            client.send(b"datagram").unwrap();
+        }
+        for (began, received) in thread.join().unwrap() {
+            assert_eq!(received.arrived.is_some(), notes, "{io:?} {listen:?}");
+            let arrived = received.arrived.unwrap_or(before);
+            assert!(before <= arrived && arrived <= began, "{io:?} {listen:?}");
+            let local = listen.0.is_unspecified().then_some(loopback);
+            assert_eq!(received.path.local(), local, "{io:?} {listen:?}");
+        }
+    };
+    for io in BOTH {
+        for listen in [V4, ANY_V4, V6, ANY_V6] {
+            takes(io, listen, false);
+            takes(io, listen, true);
+        }
     }
 }
 

@@ -5,9 +5,8 @@
 //! recording and says so, and nothing else happens. While recording is off a datagram costs the workers one branch.
 //!
 //! What a packet says:
-//! - its time is when the worker began to receive the batch that it came in, by the worker's clock: all of a batch
-//!   carry the same, and the kernel may have had them for longer. Packets are in the order of time, unless a worker was held
-//!   up in the middle of a batch;
+//! - its time is when the kernel received it, however long it waited for a worker. Packets are in the order of time, unless a
+//!   worker let them wait for longer than others, or for less on another of its sockets;
 //! - its addresses and ports are those of the sender, unless replaced (`pseudonyms` says by what, and what stays), and those
 //!   that were asked; the rest of its headers is made up;
 //! - its data are the first [`MAX_DATAGRAM_BYTES`](pyzor_protocol::MAX_DATAGRAM_BYTES) of the datagram.

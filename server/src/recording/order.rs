@@ -1,7 +1,7 @@
 //! The queues of all workers, read in the order of time.
 //!
-//! A worker stamps a batch when it begins to receive it, and queues its datagrams while it answers them. So what was
-//! stamped only a moment ago waits until every worker must have queued what came before.
+//! The kernel stamps a datagram when it arrives, and a worker queues it when it answers it. So what was stamped only a moment
+//! ago waits until every worker should have queued what came before.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use pyzor_protocol::MAX_DATAGRAM_BYTES;
 use super::queue::{Arrival, QueueOut};
 use super::tap::epoch_ns;
 
-/// How long a worker may take to answer one batch without the order suffering.
+/// How long a datagram may wait for its worker without the order suffering.
 const SETTLE_AFTER: Duration = Duration::from_millis(20);
 
 /// Stamps further in the future than this were made before the clock was set back.

@@ -28,7 +28,7 @@ const HEADER_BYTES: usize = LENGTH.end;
 /// One datagram's circumstances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Arrival {
-    /// When its batch was received, in nanoseconds since the epoch, by the worker's clock.
+    /// When the kernel received it, in nanoseconds since the epoch.
     pub(super) at_ns: u64,
     /// Who sent it.
     pub(super) sender: SocketAddr,

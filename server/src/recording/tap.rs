@@ -21,7 +21,7 @@ pub struct RecordTap {
 }
 
 impl RecordTap {
-    /// Records a datagram that came with the batch of the time `at`, if recording is on and its source is in the sample.
+    /// Records a datagram that arrived at the time `at`, if recording is on and its source is in the sample.
     /// What does not fit into the queue is counted. Never waits and never allocates.
     #[inline]
     pub fn datagram(&mut self, at: SystemTime, path: &ReplyPath, datagram: &[u8]) {

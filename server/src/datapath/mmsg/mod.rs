@@ -147,6 +147,7 @@ impl Mmsg {
             }
             Ok(taken) => taken,
         };
+        handler.begin_batch();
         for index in 0..taken {
             self.answer(listener, index, handler)?;
         }

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 
 use pyzor_protocol::MAX_DATAGRAM_BYTES;
 
-use crate::datapath::packet_info::{self, V6_CONTROL_BYTES};
+use crate::datapath::control_data::{self, MAX_CONTROL_BYTES};
 use crate::datapath::reply_path::Listener;
 use crate::datapath::socket_name::{self, V6_NAME_BYTES};
 use crate::datapath::{Received, ReplyPath};
@@ -25,7 +25,7 @@ pub(super) struct ReceiveBatch {
     /// Points into the other fields, whose heap blocks neither move nor go as long as this value lives.
     headers: Box<[libc::mmsghdr]>,
     names: Box<[[u8; V6_NAME_BYTES]]>,
-    controls: Box<[[u8; V6_CONTROL_BYTES]]>,
+    controls: Box<[[u8; MAX_CONTROL_BYTES]]>,
     payloads: Box<[u8]>,
     /// Pointed to by `headers` and never looked at here.
     _parts: Box<[libc::iovec]>,
@@ -36,7 +36,7 @@ pub(super) struct ReceiveBatch {
 impl ReceiveBatch {
     pub(super) fn new() -> Self {
         let mut names: Box<[_]> = vec![[0; V6_NAME_BYTES]; RECEIVE_BATCH].into();
-        let mut controls: Box<[_]> = vec![[0; V6_CONTROL_BYTES]; RECEIVE_BATCH].into();
+        let mut controls: Box<[_]> = vec![[0; MAX_CONTROL_BYTES]; RECEIVE_BATCH].into();
         let mut payloads: Box<[u8]> = vec![0; RECEIVE_BATCH * STRIDE_BYTES].into();
         let mut parts: Box<[_]> = payloads.chunks_exact_mut(STRIDE_BYTES).map(part).collect();
         let headers = parts
@@ -85,14 +85,19 @@ impl ReceiveBatch {
         let name = self.names[index].get(..header.msg_hdr.msg_namelen as usize)?;
         let control = self.controls[index].get(..header.msg_hdr.msg_controllen)?;
         let payload = &self.payloads[index * STRIDE_BYTES..][..MAX_DATAGRAM_BYTES];
-        let path = ReplyPath::new(
-            listener,
-            socket_name::read(name)?,
-            packet_info::asked_address(control),
-        );
+        let control = control_data::read(control);
+        let path = ReplyPath::new(listener, socket_name::read(name)?, control.asked);
         let bytes = payload.get(..header.msg_len as usize)?;
         let is_cut = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-        Some((Received { bytes, path }, is_cut))
+        let arrived = control.arrived;
+        Some((
+            Received {
+                bytes,
+                path,
+                arrived,
+            },
+            is_cut,
+        ))
     }
 
     /// Tells the kernel again how much room there is where it has written how much it used.
@@ -107,7 +112,7 @@ impl ReceiveBatch {
 #[expect(clippy::cast_possible_truncation, reason = "the size of an address")]
 fn set_room(header: &mut libc::msghdr) {
     header.msg_namelen = V6_NAME_BYTES as libc::socklen_t;
-    header.msg_controllen = V6_CONTROL_BYTES;
+    header.msg_controllen = MAX_CONTROL_BYTES;
 }
 
 fn part(payload: &mut [u8]) -> libc::iovec {
@@ -120,7 +125,7 @@ fn part(payload: &mut [u8]) -> libc::iovec {
 fn header(
     part: &mut libc::iovec,
     name: &mut [u8; V6_NAME_BYTES],
-    control: &mut [u8; V6_CONTROL_BYTES],
+    control: &mut [u8; MAX_CONTROL_BYTES],
 ) -> libc::mmsghdr {
     // SAFETY: null pointers and zero lengths are a valid mmsghdr.
     let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };

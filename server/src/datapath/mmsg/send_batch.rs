@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use pyzor_protocol::MAX_REPLY_BYTES;
 
 use crate::datapath::ReplyPath;
-use crate::datapath::packet_info::PacketInfo;
+use crate::datapath::control_data::PacketInfo;
 use crate::datapath::reply_arena::ReplyArena;
 use crate::datapath::socket_name::SocketName;
 use crate::socket::ListenSocket;

@@ -216,6 +216,9 @@ impl Lines {
     /// Takes all completions there are, unless their replies fill the batch; how many datagrams were among them.
     fn take_completions(&mut self, handler: &mut impl Handler) -> io::Result<usize> {
         let (mut submissions, mut completions) = self.ring.queues();
+        if !completions.is_empty() {
+            handler.begin_batch();
+        }
         let mut taken = 0;
         while self.exchange.sends.has_room() {
             let Some(completion) = completions.next() else {

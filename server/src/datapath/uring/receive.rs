@@ -16,12 +16,13 @@ use pyzor_protocol::MAX_DATAGRAM_BYTES;
 
 use super::completion_tag::CompletionTag;
 use super::receive_buffers::{BUFFER_GROUP, OUT_HEADER_BYTES};
-use crate::datapath::packet_info::{self, V4_CONTROL_BYTES, V6_CONTROL_BYTES};
+use crate::datapath::control_data::{self, TIME_CONTROL_BYTES, V4_CONTROL_BYTES, V6_CONTROL_BYTES};
 use crate::datapath::reply_path::Listener;
 use crate::datapath::socket_name::{self, V4_NAME_BYTES, V6_NAME_BYTES};
 use crate::datapath::{Received, ReplyPath};
 use crate::socket::ListenSocket;
 
+const OUT_CONTROL_LENGTH: Range<usize> = 4..8;
 const OUT_FLAGS: Range<usize> = 12..OUT_HEADER_BYTES;
 
 /// The receive of one socket.
@@ -43,15 +44,17 @@ pub(super) struct Datagram<'a> {
 
 impl Receive {
     pub(super) fn new(index: u8, socket: &ListenSocket) -> Self {
-        let (name_bytes, control_bytes) = match socket.address() {
+        let (name_bytes, asked_bytes) = match socket.address() {
             SocketAddr::V4(_) => (V4_NAME_BYTES, V4_CONTROL_BYTES),
             SocketAddr::V6(_) => (V6_NAME_BYTES, V6_CONTROL_BYTES),
         };
-        let control_bytes = if socket.is_wildcard() {
-            control_bytes
-        } else {
-            0
-        };
+        let mut control_bytes = 0;
+        if socket.is_wildcard() {
+            control_bytes += asked_bytes;
+        }
+        if socket.notes_arrivals() {
+            control_bytes += TIME_CONTROL_BYTES;
+        }
         Self {
             listener: Listener {
                 index,
@@ -83,13 +86,15 @@ impl Receive {
         let (control, payload) = buffer.split_at_checked(self.layout.msg_controllen)?;
         let flags = libc::c_int::from_ne_bytes(out[OUT_FLAGS].try_into().ok()?);
         let peer = socket_name::read(name)?;
-        let asked = packet_info::asked_address(control);
+        let control_bytes = u32::from_ne_bytes(out[OUT_CONTROL_LENGTH].try_into().ok()?);
+        let control = control_data::read(control.get(..control_bytes as usize)?);
         // Where addresses are short, a buffer has room for a little more than is to be read.
         let bytes = &payload[..payload.len().min(MAX_DATAGRAM_BYTES)];
         Some(Datagram {
             received: Received {
                 bytes,
-                path: ReplyPath::new(self.listener, peer, asked),
+                path: ReplyPath::new(self.listener, peer, control.asked),
+                arrived: control.arrived,
             },
             is_cut: bytes.len() < payload.len() || flags & libc::MSG_TRUNC != 0,
         })

@@ -17,7 +17,7 @@ use io_uring::types::BufRingEntry;
 use io_uring::{IoUring, cqueue};
 use pyzor_protocol::MAX_DATAGRAM_BYTES;
 
-use crate::datapath::packet_info::V6_CONTROL_BYTES;
+use crate::datapath::control_data::MAX_CONTROL_BYTES;
 use crate::datapath::socket_name::V6_NAME_BYTES;
 
 /// Buffers of one worker. The kernel fills 32 a socket and entry, so this is enough for several busy sockets; where it
@@ -32,7 +32,7 @@ pub(super) const OUT_HEADER_BYTES: usize = 16;
 
 /// What a buffer holds, in bytes. A datagram that does not fit is cut, and marked so.
 const BUFFER_BYTES: usize =
-    OUT_HEADER_BYTES + V6_NAME_BYTES + V6_CONTROL_BYTES + MAX_DATAGRAM_BYTES;
+    OUT_HEADER_BYTES + V6_NAME_BYTES + MAX_CONTROL_BYTES + MAX_DATAGRAM_BYTES;
 
 const CACHE_LINE_BYTES: usize = 64;
 

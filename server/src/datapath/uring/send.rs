@@ -11,7 +11,7 @@ use pyzor_protocol::MAX_REPLY_BYTES;
 
 use super::completion_tag::CompletionTag;
 use crate::datapath::ReplyPath;
-use crate::datapath::packet_info::PacketInfo;
+use crate::datapath::control_data::PacketInfo;
 use crate::datapath::reply_arena::ReplyArena;
 use crate::datapath::socket_name::SocketName;
 
