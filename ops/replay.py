@@ -19,9 +19,11 @@ from pathlib import Path
 
 SERVER_CORE, LOAD_CORE = sys.argv[1:3]
 SPEEDS = (1, 10)
-# How well a high rate is kept, over few sockets: a request costs less then, and what the machine takes is caught up with sooner.
+# How well a high rate is kept: by the mix over few sockets, where a request costs less, and by the recording.
 STEADY_RATE, STEADY_SOCKETS, STEADY_S = 50_000, 16, 1
 STEADY_RUNS_A_ROUND = 12
+# The recording to be replayed is made again until its own requests came on time, so often at most.
+RECORDING_ATTEMPTS = 6
 # From, to, in seconds. The kernel counts in hundredths of a second.
 STEADY_CLASSES = ((0, 0.005, "0"), (0.005, 0.015, "10"), (0.015, 0.035, "20 or 30"), (0.035, 100, "40 and more"))
 ON_TIME_US = 100
@@ -91,13 +93,24 @@ def inspect(bin, trace, port, scratch):
 
 
 def record(bin, scratch, requests):
-    """What pyzord itself records of a made-up mix; and the port it was recorded on."""
-    with server(bin, scratch / "record") as running:
-        trace = f"synthetic:{MIX},rate={RATE},requests={requests}"
-        loadgen(bin, "replay", trace, "--target", running.address, "--poisson", "--rate", RATE,
-                "--core", LOAD_CORE, "--quiet")
-        running.stop()
-        return running.recording, running.port
+    """What pyzord itself records of a made-up mix; and the port it was recorded on. What is sent late, because the machine
+    pauses, comes in bursts, which would be replayed ten times as dense: so the best of some attempts is taken."""
+    attempts = []
+    for number in range(1, RECORDING_ATTEMPTS + 1):
+        with server(bin, scratch / f"record.{number}") as running:
+            trace = f"synthetic:{MIX},rate={RATE},requests={requests}"
+            await_quiet()
+            loadgen(bin, "replay", trace, "--target", running.address, "--poisson", "--rate", RATE,
+                    "--core", LOAD_CORE, "--quiet", "--json", scratch / "record.json")
+            running.stop()
+        lag_us = json.loads((scratch / "record.json").read_text())["schedule"]["lag"]["p99_us"]
+        attempts.append((lag_us, running.recording, running.port))
+        print(f"recording {number}: 99 % were sent within {lag_us:.0f} us of their time", file=sys.stderr)
+        if lag_us <= ON_TIME_US:
+            break
+    lag_us, recording, port = min(attempts)
+    print(f"99 % of what pyzord recorded had been sent within {lag_us:.0f} us of its time, in the best of {len(attempts)} attempts.")
+    return recording, port
 
 
 def capture(bin, client, scratch):
@@ -122,30 +135,44 @@ def capture(bin, client, scratch):
         return file, running.port
 
 
-def steady(bin, scratch, out, runs):
-    """Runs at one rate: how late requests were, beside what the hypervisor took. Their histograms go to a file."""
+def steady(bin, scratch, recording, port, runs):
+    """Runs at one rate, of the mix and of the recording: how late requests were, beside what the hypervisor took. Each name
+    and its histograms."""
+    kinds = {
+        f"The mix over {STEADY_SOCKETS} sockets": (
+            f"synthetic:{MIX}", "--rate", STEADY_RATE, "--duration", STEADY_S, "--warmup", 0.3, "--sockets", STEADY_SOCKETS),
+        f"pyzord-record at {STEADY_RATE // RATE}x": (recording, "--port", port, "--speed", STEADY_RATE / RATE),
+    }
+    results = {name: [] for name in kinds}
     with server(bin, scratch / "steady", records=False) as running:
-        results = []
         for number in range(1, runs + 1):
-            await_quiet()
-            file = scratch / f"steady.{number}.json"
-            loadgen(bin, "replay", f"synthetic:{MIX}", "--target", running.address, "--rate", STEADY_RATE,
-                    "--duration", STEADY_S, "--warmup", 0.3, "--sockets", STEADY_SOCKETS, "--core", LOAD_CORE,
-                    "--quiet", "--json", file)
-            results.append(json.loads(file.read_text())["schedule"])
+            for name, arguments in kinds.items():
+                await_quiet()
+                file = scratch / "steady.json"
+                loadgen(bin, "replay", *arguments, "--target", running.address, "--core", LOAD_CORE, "--quiet", "--json", file)
+                results[name].append(json.loads(file.read_text())["schedule"])
+            print(f"steady run {number} of {runs}: done", file=sys.stderr)
         running.stop()
-    (out / "steady.json").write_text(json.dumps(results, indent=1) + "\n")
-    print(f"\nThe same mix at {STEADY_RATE:,} a second over {STEADY_SOCKETS} sockets, {runs} runs of {STEADY_S} s, each begun "
-          "when the machine was quiet,\nby what the hypervisor took from the generator's core. On time: 99 % of the requests were sent "
-          f"within {ON_TIME_US} us of\ntheir time.\n")
-    print("| taken, ms | runs | on time | lag p50 | lag p90 | lag p99 | lag max |")
-    print("| --- " * 7 + "|")
-    for least, limit, name in STEADY_CLASSES:
-        of_class = [each["lag"] for each in results if least <= (each["machine"]["stolen_s"] or 0) < limit]
-        if of_class:
-            on_time = sum(1 for lag in of_class if lag["p99_us"] <= ON_TIME_US)
-            points = (spread([lag[point] for lag in of_class]) for point in ("p50_us", "p90_us", "p99_us", "max_us"))
-            print("| " + " | ".join([name, str(len(of_class)), str(on_time), *points]) + " |")
+    return results
+
+
+def steady_table(results):
+    print(f"\nAt {STEADY_RATE:,} a second, runs of {STEADY_S} s, each begun when the machine was quiet, by what the hypervisor took "
+          f"from the\ngenerator's core. On time: 99 % of the requests were sent within {ON_TIME_US} us of their time.\n")
+    print("| what | taken, ms | runs | on time | lag p50 | lag p90 | lag p99 | lag max |")
+    print("| --- " * 8 + "|")
+    for name, runs in results.items():
+        for least, limit, taken in STEADY_CLASSES:
+            of_class = [each["lag"] for each in runs if least <= (each["machine"]["stolen_s"] or 0) < limit]
+            if of_class:
+                print(steady_row(name, taken, of_class))
+        print(steady_row(name, "any", [each["lag"] for each in runs]))
+
+
+def steady_row(name, taken, lags):
+    on_time = sum(1 for lag in lags if lag["p99_us"] <= ON_TIME_US)
+    points = (spread([lag[point] for lag in lags]) for point in ("p50_us", "p90_us", "p99_us", "max_us"))
+    return "| " + " | ".join([name, taken, str(len(lags)), str(on_time), *points]) + " |"
 
 
 def await_quiet():
@@ -223,8 +250,8 @@ def row(name, speed, recorded, runs):
 def main():
     bin, client, scratch, out = map(Path, sys.argv[3:7])
     requests, rounds = map(int, sys.argv[7:9])
-    traces = {"pyzord-record": record(bin, scratch, requests), "tcpdump-of-python-client": capture(bin, client, scratch)}
     print(f"The made-up mix that pyzord recorded: `{MIX}`, {requests} requests, Poisson, {RATE} a second.")
+    traces = {"pyzord-record": record(bin, scratch, requests), "tcpdump-of-python-client": capture(bin, client, scratch)}
     print(f"What tcpdump captured: {CLIENT_ROUNDS} times `pyzor` {', '.join(CLIENT_COMMANDS)}.")
     print("Lag: how long after its intended time a request was sent, microseconds; median of the rounds (least to most).")
     print("Idle paused: of 200 ms before the run, in which the generator's thread looked at nothing but the clock, the share in "
@@ -240,7 +267,9 @@ def main():
         for speed in SPEEDS:
             runs = [replay(bin, scratch, out, name, trace, port, speed, number) for number in range(1, rounds + 1)]
             print(row(name, speed, recorded, runs), flush=True)
-    steady(bin, scratch, out, STEADY_RUNS_A_ROUND * rounds)
+    results = steady(bin, scratch, *traces["pyzord-record"], STEADY_RUNS_A_ROUND * rounds)
+    (out / "steady.json").write_text(json.dumps(results) + "\n")
+    steady_table(results)
 
 
 if __name__ == "__main__":
