@@ -20,7 +20,7 @@ use crate::report::terminal::{grouped_float, percent};
 use crate::report::{Verdict, html};
 use crate::result::{FORMAT, Knee, KneeLimit, RunResult, Series};
 use crate::trials::{Outcome, Trials, outcome};
-use search::{Attempt, Found, Search};
+use search::{Attempt, Found, Search, most_common};
 
 /// A run that misses says little if a hypervisor took more of all cores' time.
 const MAX_STOLEN_SHARE: f64 = 0.01;
@@ -122,8 +122,7 @@ fn summary(objectives: &str, found: &[Found]) -> Option<Knee> {
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().checked_sub(1)?;
     let skipped = cut_off(sorted.len(), CONFIDENCE).unwrap_or(0);
-    let limits = [KneeLimit::Generator, KneeLimit::Asked, KneeLimit::Server];
-    let is_any = |limit: &KneeLimit| found.iter().any(|each| each.limit == *limit);
+    let limits: Vec<KneeLimit> = found.iter().map(|each| each.limit).collect();
     Some(Knee {
         objectives: objectives.to_owned(),
         rate_per_s: median(&sorted),
@@ -131,7 +130,7 @@ fn summary(objectives: &str, found: &[Found]) -> Option<Knee> {
         low_per_s: sorted[skipped],
         high_per_s: sorted[last - skipped],
         confidence: confidence(sorted.len(), skipped),
-        limit: limits.into_iter().find(is_any)?,
+        limit: most_common(&limits)?,
     })
 }
 
@@ -161,18 +160,21 @@ fn limit_line(rate_per_s: f64, limit: KneeLimit) -> String {
 }
 
 fn knee_lines(knee: &Knee) -> String {
-    let at = grouped_float;
-    let (least, most) = knee.range_per_s();
-    format!(
-        "\n{} for {}\nmedian of {} searches; {} to {} /s with {:.1} % confidence; spread {:.1} %",
-        limit_line(knee.rate_per_s, knee.limit),
-        knee.objectives,
-        knee.searches_per_s.len(),
-        at(knee.low_per_s),
-        at(knee.high_per_s),
-        knee.confidence * 100.0,
-        (most / least - 1.0) * 100.0,
-    )
+    let found = limit_line(knee.rate_per_s, knee.limit);
+    let searches = knee.searches_per_s.len();
+    let repeated = if searches == 1 {
+        "one search; --repeats 5 tells how well it can be repeated".to_owned()
+    } else {
+        let (least, most) = knee.range_per_s();
+        format!(
+            "median of {searches} searches; {} to {} /s with {:.1} % confidence; spread {:.1} %",
+            grouped_float(knee.low_per_s),
+            grouped_float(knee.high_per_s),
+            knee.confidence * 100.0,
+            (most / least - 1.0) * 100.0,
+        )
+    };
+    format!("\n{found} for {}\n{repeated}", knee.objectives)
 }
 
 #[cfg(test)]
@@ -196,7 +198,28 @@ mod tests {
             "\nknee: 100 /s for loss=0\n\
              median of 5 searches; 90 to 110 /s with 93.8 % confidence; spread 22.2 %"
         );
+        assert_eq!(
+            knee_lines(&summary("loss=0", &found[..1]).unwrap()),
+            "\nknee: 90 /s for loss=0\none search; --repeats 5 tells how well it can be repeated"
+        );
         assert_eq!(summary("", &[]), None);
+    }
+
+    #[test]
+    fn most_searches_say_what_the_limit_is() {
+        let limit = |limits: &[KneeLimit]| {
+            let found = limits.iter().map(|&limit| Found {
+                rate_per_s: 1.0,
+                likely_per_s: (1.0, 1.0),
+                is_known: true,
+                limit,
+            });
+            summary("loss=0", &found.collect::<Vec<_>>()).map(|knee| knee.limit)
+        };
+        let (server, generator) = (KneeLimit::Server, KneeLimit::Generator);
+        assert_eq!(limit(&[generator, server, server]), Some(server));
+        assert_eq!(limit(&[generator, server]), Some(generator));
+        assert_eq!(limit(&[KneeLimit::Asked, server]), Some(KneeLimit::Asked));
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Search {
         let limit = if is_at_the_end {
             KneeLimit::Asked
         } else {
-            more_common(&limits).unwrap_or(first_limit)
+            most_common(&limits).unwrap_or(first_limit)
         };
         Ok(Some(Found {
             rate_per_s,
@@ -172,16 +172,13 @@ fn limit(missed: Outcome) -> KneeLimit {
     }
 }
 
-/// `None` of none.
-fn more_common(limits: &[KneeLimit]) -> Option<KneeLimit> {
-    let is_generator = |limit: &&KneeLimit| **limit == KneeLimit::Generator;
-    let generators = limits.iter().filter(is_generator).count();
-    let limit = if 2 * generators > limits.len() {
-        KneeLimit::Generator
-    } else {
-        KneeLimit::Server
-    };
-    (!limits.is_empty()).then_some(limit)
+/// The most common of them, and the most cautious of those that are as common; `None` of none.
+pub(super) fn most_common(limits: &[KneeLimit]) -> Option<KneeLimit> {
+    let count = |limit: &KneeLimit| limits.iter().filter(|each| *each == limit).count();
+    let by_caution = [KneeLimit::Server, KneeLimit::Asked, KneeLimit::Generator];
+    // The last one of several that are as common.
+    let found = by_caution.into_iter().max_by_key(count);
+    found.filter(|_| !limits.is_empty())
 }
 
 /// Runs a rate until it meets the objectives or has failed.

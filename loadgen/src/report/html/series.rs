@@ -327,31 +327,33 @@ fn knee_findings(knee: &Knee) -> String {
         ),
         KneeLimit::Asked => ("the search", "no higher rate was to be tried"),
     };
-    let tiles = [
-        Tile {
-            name: "Highest rate that meets them",
-            value: grouped_float(knee.rate_per_s),
-            note: format!(
-                "requests a second, median of {} searches",
-                knee.searches_per_s.len()
-            ),
-        },
-        Tile {
+    let searches = knee.searches_per_s.len();
+    let of = match searches {
+        1 => "one search".to_owned(),
+        _ => format!("median of {searches} searches"),
+    };
+    let mut tiles = vec![Tile {
+        name: "Highest rate that meets them",
+        value: grouped_float(knee.rate_per_s),
+        note: format!("requests a second, {of}"),
+    }];
+    if searches > 1 {
+        tiles.push(Tile {
             name: "True median between",
             value: format!("{} and {}", short(knee.low_per_s), short(knee.high_per_s)),
             note: format!("with {} confidence", percent(knee.confidence)),
-        },
-        Tile {
+        });
+        tiles.push(Tile {
             name: "Spread of the searches",
             value: percent(most / least - 1.0),
             note: format!("{} to {} /s", grouped_float(least), grouped_float(most)),
-        },
-        Tile {
-            name: "Limited by",
-            value: limit.0.to_owned(),
-            note: limit.1.to_owned(),
-        },
-    ];
+        });
+    }
+    tiles.push(Tile {
+        name: "Limited by",
+        value: limit.0.to_owned(),
+        note: limit.1.to_owned(),
+    });
     let searches: Vec<String> = knee
         .searches_per_s
         .iter()
