@@ -20,8 +20,9 @@ from pathlib import Path
 SERVER_CORE, LOAD_CORE = sys.argv[1:3]
 SPEEDS = (1, 10)
 # How well a high rate is kept: by the mix over few sockets, where a request costs less, and by the recording.
-STEADY_RATE, STEADY_SOCKETS, STEADY_S = 50_000, 16, 1
-STEADY_RUNS_A_ROUND = 12
+STEADY_RATE, STEADY_SOCKETS, STEADY_S, STEADY_WARMUP_S = 50_000, 16, 1, 0.3
+STEADY_RUNS_A_ROUND = 8
+CLOCK_ONLY = "Nothing but looking at the clock"
 # The recording to be replayed is made again until its own requests came on time, so often at most.
 RECORDING_ATTEMPTS = 6
 # From, to, in seconds. The kernel counts in hundredths of a second.
@@ -29,7 +30,7 @@ STEADY_CLASSES = ((0, 0.005, "0"), (0.005, 0.015, "10"), (0.015, 0.035, "20 or 3
 ON_TIME_US = 100
 # A hypervisor that is busy with others is waited for, until a look at the clock for 0.1 s is hardly interrupted; so long in all.
 LOOK_S, QUIET_SHARE, PAUSE_S = 0.1, 0.002, 1
-patience_s = 900.0
+patience_s = 1800.0
 RATE = 5_000
 MIX = "check=80,report=15,info=2,whitelist=1,ping=2,known=20000,known-share=0.4,batch-share=0.1,sources=2000"
 # The client starts a Python interpreter each time; so many times it asks each of its commands.
@@ -136,16 +137,19 @@ def capture(bin, client, scratch):
 
 
 def steady(bin, scratch, recording, port, runs):
-    """Runs at one rate, of the mix and of the recording: how late requests were, beside what the hypervisor took. Each name
-    and its histograms."""
+    """Runs at one rate, of the mix and of the recording, and as many that send nothing: how late requests were, beside what the
+    hypervisor took. Each name and its histograms."""
+    at_the_rate = ("--rate", STEADY_RATE, "--duration", STEADY_S, "--warmup", STEADY_WARMUP_S)
     kinds = {
-        f"The mix over {STEADY_SOCKETS} sockets": (
-            f"synthetic:{MIX}", "--rate", STEADY_RATE, "--duration", STEADY_S, "--warmup", 0.3, "--sockets", STEADY_SOCKETS),
+        f"The mix over {STEADY_SOCKETS} sockets, evenly": (f"synthetic:{MIX}", "--sockets", STEADY_SOCKETS, *at_the_rate),
+        "pyzord-record, evenly": (recording, "--port", port, "--loop", *at_the_rate),
         f"pyzord-record at {STEADY_RATE // RATE}x": (recording, "--port", port, "--speed", STEADY_RATE / RATE),
     }
-    results = {name: [] for name in kinds}
+    results = {name: [] for name in (CLOCK_ONLY, *kinds)}
     with server(bin, scratch / "steady", records=False) as running:
         for number in range(1, runs + 1):
+            await_quiet()
+            results[CLOCK_ONLY].append(clock_lag())
             for name, arguments in kinds.items():
                 await_quiet()
                 file = scratch / "steady.json"
@@ -158,7 +162,8 @@ def steady(bin, scratch, recording, port, runs):
 
 def steady_table(results):
     print(f"\nAt {STEADY_RATE:,} a second, runs of {STEADY_S} s, each begun when the machine was quiet, by what the hypervisor took "
-          f"from the\ngenerator's core. On time: 99 % of the requests were sent within {ON_TIME_US} us of their time.\n")
+          f"from the\ngenerator's core. On time: 99 % of the requests were sent within {ON_TIME_US} us of their time. Nothing but looking "
+          "at the clock: how\nlate they would have been at least, whoever sends them. Evenly: at a constant rate; at 10x the recording keeps its bursts.\n")
     print("| what | taken, ms | runs | on time | lag p50 | lag p90 | lag p99 | lag max |")
     print("| --- " * 8 + "|")
     for name, runs in results.items():
@@ -175,30 +180,59 @@ def steady_row(name, taken, lags):
     return "| " + " | ".join([name, taken, str(len(lags)), str(on_time), *points]) + " |"
 
 
+@contextlib.contextmanager
+def on_load_core():
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {int(LOAD_CORE)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, everywhere)
+
+
+def pauses(seconds, least_s):
+    """Between looks at the clock, when nothing else is done for so long: the pauses that are no shorter, in seconds."""
+    before = started = time.monotonic()
+    found = []
+    while before - started < seconds:
+        now = time.monotonic()
+        if now - before >= least_s:
+            found.append(now - before)
+        before = now
+    return found
+
+
 def await_quiet():
     """Waits until the load's core is left alone, or the patience is at its end, which is told."""
     global patience_s
     started = time.monotonic()
-    everywhere = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {int(LOAD_CORE)})
-    while (is_restless := paused_share() > QUIET_SHARE) and time.monotonic() - started < patience_s:
-        time.sleep(PAUSE_S)
-    os.sched_setaffinity(0, everywhere)
+    with on_load_core():
+        while (is_restless := sum(pauses(LOOK_S, ON_TIME_US / 1e6)) > QUIET_SHARE * LOOK_S) and time.monotonic() - started < patience_s:
+            time.sleep(PAUSE_S)
     patience_s -= time.monotonic() - started
     if is_restless:
         print("replay.py: the machine does not become quiet", file=sys.stderr)
 
 
-def paused_share():
-    """Of a while in which nothing is done but look at the clock: pauses that make a request too late."""
-    before = started = time.monotonic()
-    paused_s = 0.0
-    while before - started < LOOK_S:
-        now = time.monotonic()
-        if now - before > ON_TIME_US / 1e6:
-            paused_s += now - before
-        before = now
-    return paused_s / LOOK_S
+def clock_lag():
+    """How late requests would be sent that cost nothing: as a result says it."""
+    between_s = 1 / STEADY_RATE
+    with on_load_core():
+        stolen_before_s = stolen_s()
+        found = pauses(STEADY_S, between_s)
+        stolen = stolen_s() - stolen_before_s
+    late_us = sorted(1e6 * (pause - number * between_s) for pause in found for number in range(int(pause / between_s)))
+    on_time = STEADY_RATE * STEADY_S - len(late_us)
+    lag_us = [0.0] * on_time + late_us
+    point = lambda share: lag_us[int(share * (len(lag_us) - 1))]
+    return {"lag": {"p50_us": point(0.5), "p90_us": point(0.9), "p99_us": point(0.99), "max_us": lag_us[-1]},
+            "machine": {"stolen_s": stolen}}
+
+
+def stolen_s():
+    """What the hypervisor has taken from the load's core since the machine started."""
+    line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{LOAD_CORE} "))
+    return int(line.split()[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def spread(values, digits=0):
