@@ -64,6 +64,14 @@ impl Latencies {
         Self { nanoseconds }
     }
 
+    /// The same, in memory that has been written to: the kernel gives new memory page by page when it is, which takes it some
+    /// microseconds each time.
+    pub(crate) fn touched() -> Self {
+        let mut touched = Self::new();
+        touched.nanoseconds.reset();
+        touched
+    }
+
     pub(crate) fn record(&mut self, latency: Duration) {
         let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(LONGEST_NS);
         self.nanoseconds.saturating_record(nanoseconds);

@@ -17,6 +17,9 @@ const MAX_CODES: usize = 16;
 /// One for each operation of the protocol, and one for requests that name none of them.
 const OPERATIONS: usize = Operation::ALL.len() + 1;
 
+/// What a server answers to what it did.
+const DONE: u16 = 200;
+
 /// Requests and answers by operation.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
@@ -52,6 +55,23 @@ impl Tally {
         Self {
             operations: std::array::from_fn(|_| OperationTally::default()),
         }
+    }
+
+    /// With the memory that the answers to an open loop usually take.
+    pub(crate) fn touched() -> Self {
+        let touched = || OperationTally {
+            codes: vec![CodeTally {
+                code: SeenCode::Code(DONE),
+                service: Latencies::touched(),
+                intended: Some(Latencies::touched()),
+            }],
+            ..OperationTally::default()
+        };
+        let mut tally = Self::new();
+        for operation in Operation::ALL {
+            *tally.of(Some(operation)) = touched();
+        }
+        tally
     }
 
     /// A request was sent; `None` stands for one that names no operation.

@@ -4,10 +4,13 @@
 //! Requests go to their sender in chunks through a bounded channel, in the order of their times. All requests of one
 //! socket go to one sender, so feed and sender count them alike, and the `Thread`s follow from the count.
 
+use std::io;
 use std::net::UdpSocket;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use pyzor_protocol::Operation;
 
 use super::Plan;
@@ -67,10 +70,18 @@ pub(super) struct Feed<'r> {
     digests: Numbers,
     /// How many marked requests each socket was given.
     marked: Vec<u64>,
-    chunks: Vec<Chunk>,
-    senders: Vec<SyncSender<Chunk>>,
+    outlets: Vec<Outlet>,
     /// Told once, when the senders have all they need to begin.
     ready: Option<SyncSender<()>>,
+}
+
+/// The way to one sender.
+pub(super) struct Outlet {
+    /// What it gets next.
+    chunk: Chunk,
+    chunks: SyncSender<Chunk>,
+    /// Where it learns of replies.
+    replies: Arc<Epoll>,
 }
 
 /// What a feed did.
@@ -102,7 +113,7 @@ impl<'r> Feed<'r> {
     pub(super) fn new(
         plan: &'r Plan,
         playlist: &'r mut Playlist,
-        senders: Vec<SyncSender<Chunk>>,
+        outlets: Vec<Outlet>,
         ready: SyncSender<()>,
     ) -> Self {
         Self {
@@ -112,8 +123,7 @@ impl<'r> Feed<'r> {
             sources: Sources::new(plan.max_sockets, plan.prefix),
             digests: Numbers::new(&plan.answers),
             marked: Vec::new(),
-            chunks: senders.iter().map(|_| Chunk::default()).collect(),
-            senders,
+            outlets,
             ready: Some(ready),
         }
     }
@@ -149,7 +159,7 @@ impl<'r> Feed<'r> {
             let (sender, socket) = self.place(event.event.source)?;
             let time = started.saturating_add(intended).as_secs();
             self.prepare(sender, socket, &event.event.datagram, intended, time);
-            if self.chunks[sender].is_full() && self.hand_over(sender).is_err() {
+            if self.outlets[sender].chunk.is_full() && self.hand_over(sender).is_err() {
                 break;
             }
             let is_enough = intended >= READY_AHEAD || began.elapsed() >= READY_PATIENCE;
@@ -174,16 +184,17 @@ impl<'r> Feed<'r> {
                 })?;
                 socket::note_arrivals(&opened)?;
                 self.marked.push(0);
-                let sender = socket as usize % self.senders.len();
-                self.chunks[sender].opened.push(opened);
+                let senders = as_u32(self.outlets.len());
+                self.outlets[(socket % senders) as usize].open(opened, socket / senders)?;
                 socket
             }
         };
-        Ok((socket as usize % self.senders.len(), socket))
+        Ok((socket as usize % self.outlets.len(), socket))
     }
 
     fn prepare(&mut self, sender: usize, socket: u32, datagram: &[u8], at: Duration, time: u64) {
-        let chunk = &mut self.chunks[sender];
+        let senders = as_u32(self.outlets.len());
+        let chunk = &mut self.outlets[sender].chunk;
         let number = &mut self.marked[socket as usize];
         let thread = Outstanding::<()>::thread(*number);
         let start = chunk.bytes.len();
@@ -192,7 +203,7 @@ impl<'r> Feed<'r> {
         *number += u64::from(rewritten.is_marked);
         chunk.requests.push(Prepared {
             intended_ns: nanoseconds(at),
-            socket: socket / as_u32(self.senders.len()),
+            socket: socket / senders,
             start: as_u32(start),
             length: as_u32(chunk.bytes.len() - start),
             operation: rewritten.operation,
@@ -203,7 +214,7 @@ impl<'r> Feed<'r> {
 
     /// Whatever is ready, so that sending can begin.
     fn hand_over_all(&mut self) {
-        for sender in 0..self.senders.len() {
+        for sender in 0..self.outlets.len() {
             // Whoever has no interest any more ends the loop at the next full chunk.
             let _ = self.hand_over(sender);
         }
@@ -212,18 +223,22 @@ impl<'r> Feed<'r> {
 
     /// Waits until the sender has room, which it can only have once all were told to begin.
     fn hand_over(&mut self, sender: usize) -> Result<(), Abandoned> {
-        let chunk = std::mem::take(&mut self.chunks[sender]);
-        match self.senders[sender].try_send(chunk) {
+        let outlet = &mut self.outlets[sender];
+        match outlet.chunks.try_send(std::mem::take(&mut outlet.chunk)) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(chunk)) => {
                 self.tell_ready();
                 // What others have to send must not wait here with it.
-                for (sender, chunk) in self.senders.iter().zip(&mut self.chunks) {
-                    if !chunk.requests.is_empty() {
-                        sender.send(std::mem::take(chunk)).map_err(|_| Abandoned)?;
+                for outlet in &mut self.outlets {
+                    if !outlet.chunk.requests.is_empty() {
+                        let chunk = std::mem::take(&mut outlet.chunk);
+                        outlet.chunks.send(chunk).map_err(|_| Abandoned)?;
                     }
                 }
-                self.senders[sender].send(chunk).map_err(|_| Abandoned)
+                self.outlets[sender]
+                    .chunks
+                    .send(chunk)
+                    .map_err(|_| Abandoned)
             }
             Err(TrySendError::Disconnected(_)) => Err(Abandoned),
         }
@@ -233,6 +248,24 @@ impl<'r> Feed<'r> {
         if let Some(ready) = self.ready.take() {
             let _ = ready.try_send(());
         }
+    }
+}
+
+impl Outlet {
+    pub(super) fn new(chunks: SyncSender<Chunk>, replies: Arc<Epoll>) -> Self {
+        Self {
+            chunk: Chunk::default(),
+            chunks,
+            replies,
+        }
+    }
+
+    /// Hands over a new socket, with the sender's number for it.
+    fn open(&mut self, socket: UdpSocket, number: u32) -> io::Result<()> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, number.into());
+        self.replies.add(&socket, event)?;
+        self.chunk.opened.push(socket);
+        Ok(())
     }
 }
 

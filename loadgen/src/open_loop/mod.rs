@@ -28,11 +28,15 @@ mod queue;
 mod sender;
 mod server_drops;
 
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
 use crate::answers::numbers::Wanted;
 use crate::cpu;
@@ -46,7 +50,7 @@ use crate::sources::Prefix;
 use crate::tally::Tally;
 use collect::Collector;
 pub(crate) use collect::Measured;
-use feed::{Fed, Feed, MAX_CHUNKS};
+use feed::{Fed, Feed, MAX_CHUNKS, Outlet};
 use machine::Pauses;
 use sender::{Channels, Ended, Sender, Shared};
 
@@ -56,6 +60,9 @@ const HEAD_START: Duration = Duration::from_millis(20);
 const WATCH_EVERY: Duration = Duration::from_millis(20);
 /// Parts that wait to be put together: some seconds of them.
 const MAX_PARTS: usize = 64;
+/// Parts that each sender has at first beside the one that it fills: more are made only when putting them together takes longer
+/// than a part does.
+const SPARE_PARTS: usize = 2;
 /// A target that refuses and never answered is given up after this time,
 const REFUSED_PATIENCE: Duration = Duration::from_millis(500);
 /// and one that is silent after this one, or when a reply's time is over twice.
@@ -126,6 +133,15 @@ impl Part {
         }
     }
 
+    /// With the memory that a part usually takes, so that counting does not wait for it.
+    fn touched(sender: usize) -> Self {
+        Self {
+            tally: Tally::touched(),
+            lag: Latencies::touched(),
+            ..Self::new(sender, 0)
+        }
+    }
+
     fn clear(&mut self) {
         self.tally.clear();
         self.lag.clear();
@@ -148,30 +164,36 @@ pub(crate) fn run(
     let (part_sender, parts) = mpsc::sync_channel(MAX_PARTS);
     let (calibrated, is_calibrated) = mpsc::sync_channel(plan.cores.len());
     thread::scope(|scope| {
-        let mut chunk_senders = Vec::new();
+        let mut outlets = Vec::new();
         let mut senders = Vec::new();
         for (number, &core) in plan.cores.iter().enumerate() {
             let (chunk_sender, chunks) = mpsc::sync_channel(MAX_CHUNKS);
             let (spare_sender, spares) = mpsc::sync_channel(MAX_PARTS);
+            for _ in 0..SPARE_PARTS {
+                let _ = spare_sender.try_send(Part::touched(number));
+            }
+            let replies = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(io::Error::from)?;
+            let replies = Arc::new(replies);
             let (start, is_started) = mpsc::sync_channel(1);
             let gate = Gate {
                 calibrated: calibrated.clone(),
                 is_started,
             };
             let channels = Channels {
-                number,
                 chunks,
                 parts: part_sender.clone(),
+                part: Part::touched(number),
                 spares,
+                replies: Arc::clone(&replies),
             };
             let shared = &shared;
             let run = move || send(plan, core, shared, channels, gate);
-            chunk_senders.push(chunk_sender);
+            outlets.push(Outlet::new(chunk_sender, replies));
             collector.spares.push(spare_sender);
             senders.push((start, scope.spawn(run)));
         }
         drop((part_sender, calibrated));
-        let feed = Feed::new(plan, playlist, chunk_senders, ready);
+        let feed = Feed::new(plan, playlist, outlets, ready);
         let feed = scope.spawn(|| feed.run());
         let watched = begin(&is_ready, &is_calibrated, &mut senders).map(|start| {
             collector.begin(start);
@@ -234,7 +256,7 @@ fn send(
     }
     let pauses = Pauses::look();
     drop(gate.calibrated);
-    let sender = Sender::new(plan, shared, channels)?;
+    let sender = Sender::new(plan, shared, channels);
     match gate.is_started.recv() {
         Ok(start) => sender
             .run(start, pauses)

@@ -6,14 +6,14 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 use pyzor_protocol::Operation;
 
 use super::clock::{Clock, nanoseconds};
@@ -66,12 +66,14 @@ pub(super) struct Shared {
 
 /// One sender's ends of the channels.
 pub(super) struct Channels {
-    /// The sender's number.
-    pub(super) number: usize,
     pub(super) chunks: Receiver<Chunk>,
     pub(super) parts: SyncSender<Part>,
-    /// Parts that were read and can be used again.
+    /// The first part.
+    pub(super) part: Part,
+    /// Parts that can be used after it: new ones, and those that were read.
     pub(super) spares: Receiver<Part>,
+    /// Where replies announce themselves, by the number of their socket.
+    pub(super) replies: Arc<Epoll>,
 }
 
 /// One thread's part of a run.
@@ -84,7 +86,7 @@ pub(super) struct Sender<'r> {
     spares: Receiver<Part>,
     part: Part,
     connections: Vec<Connection>,
-    epoll: Epoll,
+    epoll: Arc<Epoll>,
     ready: Ready,
     requests: Batch,
     replies: Batch,
@@ -93,8 +95,6 @@ pub(super) struct Sender<'r> {
     longest_lag_ns: u64,
     losses: Losses,
     answers: Answers,
-    /// What our own sockets had dropped when the warm-up ended.
-    dropped_before: Option<u64>,
     /// The socket whose requests expire next.
     expires_next: usize,
     idle_ns: u64,
@@ -121,6 +121,8 @@ pub(super) struct Ended {
 struct Connection {
     socket: UdpSocket,
     outstanding: Outstanding<Tag>,
+    /// What the socket had dropped before its first request that counts: unknown from its first that does not until then.
+    dropped_before: Option<u32>,
 }
 
 /// What is remembered of a request.
@@ -133,17 +135,17 @@ struct Tag {
 }
 
 impl<'r> Sender<'r> {
-    pub(super) fn new(plan: &'r Plan, shared: &'r Shared, channels: Channels) -> io::Result<Self> {
-        Ok(Self {
+    pub(super) fn new(plan: &'r Plan, shared: &'r Shared, channels: Channels) -> Self {
+        Self {
             plan,
             shared,
             clock: Clock::new(Instant::now()),
             queue: Queue::new(channels.chunks),
             parts: channels.parts,
             spares: channels.spares,
-            part: Part::new(channels.number, 0),
+            part: channels.part,
             connections: Vec::new(),
-            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            epoll: channels.replies,
             ready: Ready::new(),
             requests: Batch::connected(LONGEST_DATAGRAM_BYTES),
             replies: Batch::with_times(REPLY_BUFFER_BYTES),
@@ -151,12 +153,11 @@ impl<'r> Sender<'r> {
             longest_lag_ns: 0,
             losses: Losses::default(),
             answers: Answers::new(&plan.answers),
-            dropped_before: None,
             expires_next: 0,
             idle_ns: 0,
             starved_ns: 0,
             last_sent_ns: 0,
-        })
+        }
     }
 
     /// Sends all there is to send from `start` on, and waits for the replies.
@@ -172,7 +173,7 @@ impl<'r> Sender<'r> {
         self.drain()?;
         self.part.length_ns = sending_ended_ns.saturating_sub(self.part_began_ns());
         self.part.is_last = true;
-        self.losses.own_socket = self.dropped()? - self.dropped_before.unwrap_or_default();
+        self.losses.own_socket = self.dropped()?;
         let _ = self.parts.send(self.part);
         Ok(Ended {
             losses: self.losses,
@@ -213,7 +214,7 @@ impl<'r> Sender<'r> {
                 if self.shared.stop.load(Ordering::Relaxed) {
                     break;
                 }
-                self.tick(now_ns)?;
+                self.tick(now_ns);
             }
         }
         Ok(())
@@ -239,12 +240,8 @@ impl<'r> Sender<'r> {
         Ok(())
     }
 
-    fn tick(&mut self, now_ns: u64) -> io::Result<()> {
+    fn tick(&mut self, now_ns: u64) {
         self.clock.adjust();
-        // One look early, for asking all sockets takes as long as sending some hundred requests.
-        if self.dropped_before.is_none() && now_ns + TICK_NS >= nanoseconds(self.plan.warmup) {
-            self.dropped_before = Some(self.dropped()?);
-        }
         // Busy turns do not expire anything.
         self.expire(EXPIRED_SOCKETS);
         let interval_ns = nanoseconds(self.plan.interval);
@@ -258,7 +255,6 @@ impl<'r> Sender<'r> {
             next.number = number;
             let _ = self.parts.send(std::mem::replace(&mut self.part, next));
         }
-        Ok(())
     }
 
     fn part_began_ns(&self) -> u64 {
@@ -271,11 +267,11 @@ impl<'r> Sender<'r> {
         let Some(first) = self.queue.due(now_ns) else {
             return Ok(false);
         };
-        self.open_sockets()?;
+        self.open_sockets();
         let mut count = 0;
         let mut due = Some(first);
         while let Some(request) = due.filter(|next| next.socket == first.socket) {
-            if self.note_sent(&request, now_ns) {
+            if self.note_sent(&request, now_ns)? {
                 let datagram = self.queue.datagram(&request);
                 self.requests.buffer(count)[..datagram.len()].copy_from_slice(datagram);
                 self.requests.set_length(count, datagram.len());
@@ -290,14 +286,14 @@ impl<'r> Sender<'r> {
     }
 
     /// Remembers a request that is about to be sent; false if it must not be, because its reply could not be told from another.
-    fn note_sent(&mut self, request: &Prepared, now_ns: u64) -> bool {
+    fn note_sent(&mut self, request: &Prepared, now_ns: u64) -> io::Result<bool> {
         let Self {
             connections,
             part,
             losses,
             ..
         } = self;
-        let outstanding = &mut connections[request.socket as usize].outstanding;
+        let connection = &mut connections[request.socket as usize];
         let sent = Sent {
             tag: Tag {
                 operation: request.operation,
@@ -307,10 +303,12 @@ impl<'r> Sender<'r> {
             intended_ns: request.intended_ns,
             at_ns: now_ns,
         };
+        connection.note_drops(sent.tag.counts)?;
+        let outstanding = &mut connection.outstanding;
         if request.is_marked && !outstanding.has_room() {
             losses.unsent += u64::from(sent.tag.counts);
             outstanding.skip(sent, |lost| note_lost(part, losses, &lost));
-            return false;
+            return Ok(false);
         }
         if sent.tag.counts {
             part.note_sent(request, now_ns);
@@ -323,7 +321,7 @@ impl<'r> Sender<'r> {
         self.last_sent_ns = now_ns;
         let lag_ns = now_ns.saturating_sub(request.intended_ns);
         self.longest_lag_ns = self.longest_lag_ns.max(lag_ns);
-        true
+        Ok(true)
     }
 
     /// Sends the first `count` datagrams of the batch. One that our kernel has no room for is given up when its time is
@@ -342,17 +340,14 @@ impl<'r> Sender<'r> {
         Ok(())
     }
 
-    fn open_sockets(&mut self) -> io::Result<()> {
+    fn open_sockets(&mut self) {
         for socket in self.queue.take_opened() {
-            let number = self.connections.len() as u64;
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
-            self.epoll.add(socket.as_fd(), event)?;
             self.connections.push(Connection {
                 socket,
                 outstanding: Outstanding::new(nanoseconds(self.plan.timeout)),
+                dropped_before: Some(0),
             });
         }
-        Ok(())
     }
 
     /// Takes what has come, one batch a socket, until something is due and as many have come as were sent meanwhile; whether any
@@ -484,10 +479,31 @@ impl<'r> Sender<'r> {
         self.ready.wait(&self.epoll, milliseconds.into())
     }
 
-    /// What our own sockets have dropped so far.
+    /// What our own sockets have dropped since the warm-up.
     fn dropped(&self) -> io::Result<u64> {
-        let dropped = |connection: &Connection| socket::dropped(&connection.socket).map(u64::from);
-        self.connections.iter().map(dropped).sum()
+        self.connections.iter().map(Connection::dropped).sum()
+    }
+}
+
+impl Connection {
+    /// To be called before each request. Each socket is asked when its time comes: asking thousands at once would take as long
+    /// as sending hundreds of requests.
+    fn note_drops(&mut self, counts: bool) -> io::Result<()> {
+        if !counts {
+            self.dropped_before = None;
+        } else if self.dropped_before.is_none() {
+            self.dropped_before = Some(socket::dropped(&self.socket)?);
+        }
+        Ok(())
+    }
+
+    /// Since its first request that counts.
+    fn dropped(&self) -> io::Result<u64> {
+        let Some(before) = self.dropped_before else {
+            return Ok(0);
+        };
+        let dropped = socket::dropped(&self.socket)?;
+        Ok(dropped.wrapping_sub(before).into())
     }
 }
 
