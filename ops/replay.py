@@ -226,7 +226,7 @@ def clock_lag():
     lag_us = [0.0] * on_time + late_us
     point = lambda share: lag_us[int(share * (len(lag_us) - 1))]
     return {"lag": {"p50_us": point(0.5), "p90_us": point(0.9), "p99_us": point(0.99), "max_us": lag_us[-1]},
-            "machine": {"stolen_s": stolen}}
+            "machine": {"stolen_s": round(stolen, 2)}}
 
 
 def stolen_s():
