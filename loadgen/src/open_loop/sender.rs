@@ -361,6 +361,10 @@ impl<'r> Sender<'r> {
         }
         let mut has_received = false;
         while let Some(socket) = self.ready.next() {
+            if socket >= self.connections.len() {
+                // Opened for requests to come, and got what was meant for an earlier socket on its port.
+                continue;
+            }
             let received = self.receive_from(socket)?;
             has_received = true;
             self.unlooked.received(received);
