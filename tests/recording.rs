@@ -230,8 +230,8 @@ fn every_request_is_recorded_as_it_came(io: Io) {
 }
 
 fn a_packet_has_the_time_of_its_arrival_however_long_it_waited(io: Io) {
-    needs!(Tshark);
     const PAUSE: Duration = Duration::from_millis(50);
+    needs!(Tshark);
     let mut server = recording(io).start();
     let sender = Sender::new("127.0.0.9", server.address());
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
