@@ -1,8 +1,8 @@
 //! The loop itself: sends each request when it is due, whatever was answered, and takes the replies in between.
 //!
-//! One thread, which alternates between what is due and what has come, a few datagrams at a time, so that neither waits
-//! long for the other. When it is late, replies wait in their sockets until it has caught up, or until they may be too many;
-//! the kernel notes when they come. It looks at the clock all the time when something is due soon; a thread that sleeps wakes too late.
+//! One thread. What is due goes before what has come: replies wait in their sockets until nothing is due, or until they may be
+//! too many; the kernel notes when they come. It looks at the clock all the time when something is due soon; a thread that sleeps wakes
+//! too late.
 
 use std::io;
 use std::net::UdpSocket;
@@ -31,11 +31,9 @@ use crate::trace::LONGEST_DATAGRAM_BYTES;
 
 /// Requests that are sent before replies are looked at again, at most: they take the kernel some 30 us.
 const MAX_BURST: usize = 16;
-/// Replies that are taken before requests are looked at again, at most.
+/// Replies that are taken from a socket before requests are looked at again, at most.
 const MAX_REPLIES: u32 = 16;
-/// A request that is so late goes before replies.
-const LATE_NS: u64 = 30_000;
-/// But no more than so many: with the kernel's default, a socket holds some 250 replies.
+/// So many requests go before replies that may have come: with the kernel's default, a socket holds some 250.
 const MAX_UNLOOKED: usize = 128;
 /// Longer replies are cut; what is read of them comes before.
 const REPLY_BUFFER_BYTES: usize = 512;
@@ -196,7 +194,8 @@ impl<'r> Sender<'r> {
         while !self.queue.has_ended() {
             let began_ns = now_ns;
             let has_sent = self.send_due(now_ns)?;
-            let has_received = !self.replies_can_wait(now_ns) && self.receive()?;
+            let can_wait = has_sent && self.unlooked.may_grow();
+            let has_received = !can_wait && self.receive()?;
             let is_idle = !has_sent && !has_received;
             if is_idle {
                 self.expire(EXPIRED_SOCKETS);
@@ -218,12 +217,6 @@ impl<'r> Sender<'r> {
             }
         }
         Ok(())
-    }
-
-    /// Whether to send at once what is late.
-    fn replies_can_wait(&self, now_ns: u64) -> bool {
-        let is_late = |due_ns| due_ns + LATE_NS < now_ns;
-        self.unlooked.may_grow() && self.queue.next_ns().is_some_and(is_late)
     }
 
     /// Takes replies until none is missing, or the limit is over for all.
@@ -350,8 +343,7 @@ impl<'r> Sender<'r> {
         }
     }
 
-    /// Takes what has come, one batch a socket, until something is due and as many have come as were sent meanwhile; whether any
-    /// had come.
+    /// Takes what has come, one batch a socket, until something is due that may be sent; whether any had come.
     ///
     /// The kernel goes through all sockets it names each time it is asked, so it is asked again only when all it has named
     /// before are done with.
@@ -368,7 +360,7 @@ impl<'r> Sender<'r> {
             let received = self.receive_from(socket)?;
             has_received = true;
             self.unlooked.received(received);
-            if self.unlooked.is_none() && self.queue.due(self.clock.now_ns()).is_some() {
+            if self.unlooked.may_grow() && self.queue.due(self.clock.now_ns()).is_some() {
                 break;
             }
         }
@@ -526,10 +518,6 @@ struct Unlooked(usize);
 impl Unlooked {
     fn may_grow(&self) -> bool {
         self.0 < MAX_UNLOOKED
-    }
-
-    fn is_none(&self) -> bool {
-        self.0 == 0
     }
 
     fn sent(&mut self, count: usize) {
