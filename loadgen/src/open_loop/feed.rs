@@ -156,9 +156,10 @@ impl<'r> Feed<'r> {
             if self.plan.length().is_some_and(|length| intended >= length) {
                 return Ok(Cut::Time);
             }
-            let (sender, socket) = self.place(event.event.source)?;
+            let socket = self.place(event.event.source)?;
             let time = started.saturating_add(intended).as_secs();
-            self.prepare(sender, socket, &event.event.datagram, intended, time);
+            self.prepare(socket, &event.event.datagram, intended, time);
+            let sender = self.sender_of(socket).0;
             if self.outlets[sender].chunk.is_full() && self.hand_over(sender).is_err() {
                 break;
             }
@@ -170,10 +171,10 @@ impl<'r> Feed<'r> {
         Ok(Cut::Trace)
     }
 
-    /// The sender of `source`, and the number of its socket over all senders.
-    fn place(&mut self, source: crate::trace::Source) -> Result<(usize, u32), Error> {
-        let socket = match self.sources.place(source) {
-            Place::Socket(socket) => socket,
+    /// The socket of `source`, numbered over all senders.
+    fn place(&mut self, source: crate::trace::Source) -> Result<u32, Error> {
+        match self.sources.place(source) {
+            Place::Socket(socket) => Ok(socket),
             Place::NewSocket(socket, address) => {
                 let opened = socket::connect_from(address, self.plan.target).map_err(|source| {
                     Error::Source {
@@ -184,16 +185,21 @@ impl<'r> Feed<'r> {
                 })?;
                 socket::note_arrivals(&opened)?;
                 self.marked.push(0);
-                let senders = as_u32(self.outlets.len());
-                self.outlets[(socket % senders) as usize].open(opened, socket / senders)?;
-                socket
+                let (sender, number) = self.sender_of(socket);
+                self.outlets[sender].open(opened, number)?;
+                Ok(socket)
             }
-        };
-        Ok((socket as usize % self.outlets.len(), socket))
+        }
     }
 
-    fn prepare(&mut self, sender: usize, socket: u32, datagram: &[u8], at: Duration, time: u64) {
+    /// Whose it is, and its number there.
+    fn sender_of(&self, socket: u32) -> (usize, u32) {
         let senders = as_u32(self.outlets.len());
+        ((socket % senders) as usize, socket / senders)
+    }
+
+    fn prepare(&mut self, socket: u32, datagram: &[u8], at: Duration, time: u64) {
+        let (sender, number_at_sender) = self.sender_of(socket);
         let chunk = &mut self.outlets[sender].chunk;
         let number = &mut self.marked[socket as usize];
         let thread = Outstanding::<()>::thread(*number);
@@ -203,7 +209,7 @@ impl<'r> Feed<'r> {
         *number += u64::from(rewritten.is_marked);
         chunk.requests.push(Prepared {
             intended_ns: nanoseconds(at),
-            socket: socket / senders,
+            socket: number_at_sender,
             start: as_u32(start),
             length: as_u32(chunk.bytes.len() - start),
             operation: rewritten.operation,
