@@ -158,8 +158,7 @@ impl<'r> Feed<'r> {
             }
             let socket = self.place(event.event.source)?;
             let time = started.saturating_add(intended).as_secs();
-            self.prepare(socket, &event.event.datagram, intended, time);
-            let sender = self.sender_of(socket).0;
+            let sender = self.prepare(socket, &event.event.datagram, intended, time);
             if self.outlets[sender].chunk.is_full() && self.hand_over(sender).is_err() {
                 break;
             }
@@ -198,7 +197,8 @@ impl<'r> Feed<'r> {
         ((socket % senders) as usize, socket / senders)
     }
 
-    fn prepare(&mut self, socket: u32, datagram: &[u8], at: Duration, time: u64) {
+    /// Adds the request to its sender's chunk; which sender that is.
+    fn prepare(&mut self, socket: u32, datagram: &[u8], at: Duration, time: u64) -> usize {
         let (sender, number_at_sender) = self.sender_of(socket);
         let chunk = &mut self.outlets[sender].chunk;
         let number = &mut self.marked[socket as usize];
@@ -216,6 +216,7 @@ impl<'r> Feed<'r> {
             is_marked: rewritten.is_marked,
             digest: self.digests.of(rewritten.digest),
         });
+        sender
     }
 
     /// Whatever is ready, so that sending can begin.
