@@ -386,6 +386,11 @@ fn a_generator_that_was_stopped_says_so_and_does_not_blame_the_server() {
         "{result}"
     );
     assert!(number(&result, "/operations/0/intended/max_us") >= stopped_us);
+    // The timeline tells when.
+    let parts = result["timeline"].as_array().unwrap();
+    let latest = parts.iter().map(|part| number(part, "/lag/max_us"));
+    let latest_us = latest.fold(0.0, f64::max);
+    assert!(latest_us >= stopped_us && parts.len() > 2, "{result}");
     let [service_us, intended_us] = ["service", "intended"]
         .map(|clock| number(&result, &format!("/operations/0/{clock}/p99_us")));
     assert!(service_us < intended_us, "{result}");

@@ -149,6 +149,7 @@ impl Tally {
             server_cpu_ns_per_request: None,
             service: Percentiles::of(service()),
             intended: is_open_loop.then(|| Percentiles::of(intended())),
+            lag: None,
             operations: self
                 .used()
                 .map(|(name, tally)| tally.interval(name))

@@ -159,6 +159,7 @@ impl<'r> Collector<'r> {
         let length = Duration::from_nanos(part.length_ns);
         let interval = IntervalResult {
             server_cpu_ns_per_request: used.transpose()?.map(|used| used.ns_each(answered)),
+            lag: Some(part.lag.percentiles()),
             ..part.tally.interval(length, self.plan.keeps_histograms)
         };
         self.progress.interval(&interval);

@@ -10,6 +10,7 @@ use crate::result::{IntervalResult, RunResult};
 const HEADER: &str = "ended_epoch_s,length_s,operation,sent,answered,lost,rate_per_s,\
     service_p50_us,service_p90_us,service_p99_us,service_p99_9_us,service_max_us,service_mean_us,\
     intended_p50_us,intended_p90_us,intended_p99_us,intended_p99_9_us,intended_max_us,intended_mean_us,\
+    late_p50_us,late_p90_us,late_p99_us,late_p99_9_us,late_max_us,late_mean_us,\
     server_cpu_ns_per_request";
 
 pub(crate) fn write(run: &RunResult, out: &mut impl Write) -> io::Result<()> {
@@ -25,6 +26,7 @@ struct Row<'i> {
     counts: [u64; 3],
     service: &'i Percentiles,
     intended: Option<&'i Percentiles>,
+    lag: Option<&'i Percentiles>,
     server_cpu_ns_per_request: Option<f64>,
 }
 
@@ -34,6 +36,7 @@ fn write_interval(interval: &IntervalResult, out: &mut impl Write) -> io::Result
         counts: [interval.sent, interval.answered, interval.lost],
         service: &interval.service,
         intended: interval.intended.as_ref(),
+        lag: interval.lag.as_ref(),
         server_cpu_ns_per_request: interval.server_cpu_ns_per_request,
     };
     let each = interval.operations.iter().map(|each| Row {
@@ -41,6 +44,7 @@ fn write_interval(interval: &IntervalResult, out: &mut impl Write) -> io::Result
         counts: [each.sent, each.answered, each.lost],
         service: &each.service,
         intended: each.intended.as_ref(),
+        lag: None,
         server_cpu_ns_per_request: None,
     });
     std::iter::once(all)
@@ -60,6 +64,7 @@ impl Row<'_> {
         )?;
         write_points(Some(self.service), out)?;
         write_points(self.intended, out)?;
+        write_points(self.lag, out)?;
         match self.server_cpu_ns_per_request {
             Some(cpu_ns) if cpu_ns.is_finite() => writeln!(out, ",{cpu_ns:.1}"),
             _ => writeln!(out, ","),
@@ -92,6 +97,7 @@ mod tests {
     fn every_line_has_a_cell_for_every_name() {
         let mut run = example(1_700.0);
         run.timeline[1].operations[0].service = Percentiles::default();
+        run.timeline[1].lag = Some(run.timeline[1].service);
         let mut text = Vec::new();
         write(&run, &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
@@ -103,9 +109,12 @@ mod tests {
             "{text}"
         );
         assert!(lines[1].starts_with("1800000000.000,1.000000,all,10000,10000,0,10000.0,"));
-        assert!(lines[1].ends_with(",,,,,,,1700.0"), "{text}");
+        // Neither intended latency nor lateness; then the latter.
+        assert!(lines[1].ends_with(",,,,,,,,,,,,,1700.0"), "{text}");
+        let points = lines[3].split(',').skip(7).collect::<Vec<_>>();
+        assert_eq!(points[12..18], points[..6], "{text}");
         assert!(
-            lines[4].ends_with(",check,10000,10000,0,10000.0,,,,,,,,,,,,,"),
+            lines[4].ends_with(",check,10000,10000,0,10000.0,,,,,,,,,,,,,,,,,,,"),
             "{text}"
         );
     }

@@ -173,6 +173,9 @@ pub(crate) struct IntervalResult {
     /// Over all operations.
     pub(crate) service: Percentiles,
     pub(crate) intended: Option<Percentiles>,
+    /// As in [`ScheduleResult`]; open loop only.
+    #[serde(default)]
+    pub(crate) lag: Option<Percentiles>,
     pub(crate) operations: Vec<IntervalOperation>,
     /// Kept where a log of histograms is asked for; too large for the JSON.
     #[serde(skip)]

@@ -10,6 +10,10 @@ use crate::result::{IntervalResult, RunResult};
 const TICKS_PER_HALF_DISTANCE: u32 = 8;
 /// More parts than this are drawn and listed together, some at a time.
 const MAX_PARTS: usize = 200;
+/// Of the length of the part before it: what is shorter is drawn with that.
+const SPLINTER: f64 = 0.1;
+/// The generator's own doing, or its machine's: shown beside the latency, which it is a part of.
+const LATE: &str = "sent late, 99 %";
 
 /// Latency by percentile: for each operation from the actual time of sending, and dashed from the intended one.
 pub(crate) fn percentiles(run: &RunResult) -> String {
@@ -74,21 +78,35 @@ struct Part {
     lost: u64,
     /// The median, the 99th percentile and the longest; of several parts the highest of each.
     points_us: [f64; 3],
+    /// One in a hundred was sent later than this; open loop only, and likewise the highest.
+    late_us: Option<f64>,
     cpu_ns: Option<f64>,
 }
 
 /// The timeline, with neighbours drawn together where there are too many.
 fn parts(run: &RunResult) -> Vec<Part> {
-    let together = run.timeline.len().div_ceil(MAX_PARTS).max(1);
+    let all = &run.timeline[..];
+    let count = all.len() - usize::from(ends_in_a_splinter(all));
+    let together = count.div_ceil(MAX_PARTS).max(1);
     let mut ended_s = 0.0;
-    let chunks = run.timeline.chunks(together);
-    chunks
-        .map(|intervals| {
-            let part = part(intervals, ended_s);
+    (0..count)
+        .step_by(together)
+        .map(|first| {
+            let end = first + together;
+            let end = if end < count { end } else { all.len() };
+            let part = part(&all[first..end], ended_s);
             ended_s = part.ended_s;
             part
         })
         .collect()
+}
+
+/// Whether the last part is so short, because the last requests were sent late, that its rate would mislead.
+fn ends_in_a_splinter(timeline: &[IntervalResult]) -> bool {
+    match timeline {
+        [.., before, last] => last.length_s < before.length_s * SPLINTER,
+        _ => false,
+    }
 }
 
 fn part(intervals: &[IntervalResult], began_s: f64) -> Part {
@@ -100,6 +118,8 @@ fn part(intervals: &[IntervalResult], began_s: f64) -> Part {
             .map(|each| each.intended.as_ref().unwrap_or(&each.service));
         points.map(point).fold(0.0, f64::max)
     };
+    let late = intervals.iter().filter_map(|each| each.lag);
+    let late = late.filter(|lag| lag.count > 0).map(|lag| lag.p99_us);
     let costs = intervals
         .iter()
         .filter_map(|each| each.server_cpu_ns_per_request);
@@ -114,6 +134,7 @@ fn part(intervals: &[IntervalResult], began_s: f64) -> Part {
             highest(|points| points.p99_us),
             highest(|points| points.max_us),
         ],
+        late_us: late.reduce(f64::max),
         cpu_ns: costs.filter(|cost| cost.is_finite()).reduce(f64::max),
     }
 }
@@ -168,21 +189,28 @@ fn rates(parts: &[Part]) -> String {
 }
 
 fn latencies(parts: &[Part]) -> String {
-    let names = ["median", "99 %", "longest"];
-    let answered = || parts.iter().filter(|part| part.answered > 0);
-    let line = |(place, name): (usize, &&str)| Line {
-        name: (*name).to_owned(),
-        colour: [2, 3, 4][place],
-        is_dashed: place == 2,
-        points: answered()
-            .map(|part| (part.middle_s(), part.points_us[place]))
+    let line = |name: &str, colour, is_dashed, value: &dyn Fn(&Part) -> Option<f64>| Line {
+        name: name.to_owned(),
+        colour,
+        is_dashed,
+        points: parts
+            .iter()
+            .filter_map(|part| Some((part.middle_s(), value(part)?)))
             .collect(),
     };
-    let lines: Vec<Line> = names.iter().enumerate().map(line).collect();
-    let points = answered().flat_map(|part| part.points_us);
-    let description =
-        "Latency over time: median, 99th percentile and longest; the table below holds the numbers";
-    let y = Axis::logarithmic("latency", points, time);
+    let point =
+        |place: usize| move |part: &Part| (part.answered > 0).then_some(part.points_us[place]);
+    let mut lines = vec![
+        line("median", 2, false, &point(0)),
+        line("99 %", 3, false, &point(1)),
+        line("longest", 4, true, &point(2)),
+        line(LATE, 5, true, &|part| part.late_us),
+    ];
+    lines.retain(|line| line.name != LATE || !line.points.is_empty());
+    let values = lines.iter().flat_map(|line| &line.points);
+    let y = Axis::logarithmic("latency", values.map(|point| point.1), time);
+    let description = "Latency over time: median, 99th percentile and longest, beside how late requests with a \
+        schedule were sent; the table below holds the numbers";
     Plot::of_lines(description, seconds_axis(parts), y, lines).html()
 }
 
@@ -195,9 +223,10 @@ fn table(parts: &[Part]) -> String {
             Cell::number(grouped(part.lost)),
         ];
         cells.extend(part.points_us.map(|us| Cell::number(time(us))));
-        cells.push(Cell::number(
-            part.cpu_ns.map_or("–".to_owned(), grouped_float),
-        ));
+        cells.extend([
+            Cell::number(part.late_us.map_or("–".to_owned(), time)),
+            Cell::number(part.cpu_ns.map_or("–".to_owned(), grouped_float)),
+        ]);
         cells
     };
     Table {
@@ -210,6 +239,7 @@ fn table(parts: &[Part]) -> String {
             "median",
             "99 %",
             "longest",
+            LATE,
             "CPU ns an answer",
         ],
         rows: parts.iter().map(row).collect(),
@@ -251,6 +281,23 @@ mod tests {
             10_010_000
         );
         assert!((parts[3].per_second(parts[3].answered) - 10_000.0).abs() < 1e-6);
+        let last = run.timeline.last_mut().unwrap();
+        (last.length_s, last.answered) = (0.01, 7);
+        let parts = super::parts(&run);
+        assert_eq!((parts.len(), parts[199].answered), (200, 50_007));
+        assert!((parts[199].length_s - 5.01).abs() < 1e-9);
+    }
+
+    #[test]
+    fn lateness_is_drawn_where_there_is_a_schedule() {
+        let mut run = example(1.0);
+        let legend = format!("</svg>{LATE}</li>");
+        assert!(!timeline(&run).contains(&legend));
+        let lag = run.timeline[0].service;
+        run.timeline[0].lag = Some(lag);
+        let html = timeline(&run);
+        assert!(html.contains(&legend), "{html}");
+        assert!(html.contains(&format!("<td>{}</td>", time(lag.p99_us))));
     }
 
     #[test]
