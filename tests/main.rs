@@ -3,6 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a test fails by panicking, and so do the helpers beside it"
 )]
 
@@ -45,6 +47,9 @@ mod durability;
 
 // The load generator: counts what really happens, against its own echo and against a server.
 mod loadgen;
+
+// Output that nobody reads, or that has no room: of every program.
+mod unread_output;
 
 // Traces: what loadgen reads, against samples of which it is known what is in them, and against Wireshark.
 mod traces;

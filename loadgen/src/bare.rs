@@ -16,6 +16,7 @@ use crate::replay::resolve;
 use crate::request::{Template, Thread};
 use crate::signals::StopSignal;
 use crate::socket::{self, Batch, MAX_BATCH, Wait};
+use crate::stdio::print;
 
 /// Replies are cut here, as those of the closed loop are.
 const REPLY_BUFFER_BYTES: usize = 512;
@@ -47,8 +48,7 @@ pub(crate) fn run(flags: &ClosedFlags) -> Result<(), Error> {
     if bare.answered == 0 {
         return Err(Error::Silent(target, window.as_secs_f64()));
     }
-    println!("{}", bare.report(window));
-    Ok(())
+    print(bare.report(window) + "\n")
 }
 
 struct Bare {

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::flags::EchoFlags;
 use crate::signals::StopSignal;
 use crate::socket::{self, Batch, Wait};
+use crate::stdio::print;
 
 /// Length of every reply, in bytes.
 const REPLY_BYTES: usize = 84;
@@ -34,13 +35,12 @@ pub(crate) fn run(flags: &EchoFlags) -> Result<(), Error> {
     if let Some(core) = flags.core {
         cpu::pin(core).map_err(|source| Error::Pin(core, source))?;
     }
-    println!("listening on {address}");
+    print(format_args!("listening on {address}\n"))?;
     let answered = echo(&socket, &stop, flags.delay_us)?;
-    println!(
-        "{} datagrams in {} batches",
+    print(format_args!(
+        "{} datagrams in {} batches\n",
         answered.datagrams, answered.batches
-    );
-    Ok(())
+    ))
 }
 
 /// Leaves a thread behind that stops the echo in time.

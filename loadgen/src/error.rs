@@ -31,6 +31,8 @@ pub(crate) enum Error {
     Stopped,
     #[error("cannot read the CPU time of process {0}: {1}")]
     ServerCpu(u32, #[source] io::Error),
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] io::Error),
     #[error("cannot write {0}: {1}")]
     Write(PathBuf, #[source] io::Error),
     #[error("cannot read {0}: {1}")]

@@ -30,7 +30,8 @@
 //! - `plan`: from results to cores, hosts, memory and disk.
 //! - `pairs`: the table of a folder of results; `median`: how sure one can be of a median.
 //! - `socket`: many datagrams a system call; the only file with `unsafe` code.
-//! - `cpu`, `signals`, `error`: cores and CPU time; TERM and INT; why a command fails.
+//! - `cpu`, `signals`: cores and CPU time; TERM and INT.
+//! - `stdio`, `error`: what is printed; why a command fails.
 
 mod accounts;
 mod answers;
@@ -68,6 +69,7 @@ mod schedule;
 mod signals;
 mod socket;
 mod sources;
+mod stdio;
 mod tally;
 mod trace;
 mod trials;
@@ -89,7 +91,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Verdict::Met) => ExitCode::SUCCESS,
         Ok(Verdict::Missed) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("loadgen: {error}");
+            stdio::say(&error);
             failure(&flags.command)
         }
     }

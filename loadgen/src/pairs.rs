@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::flags::PairsFlags;
 use crate::median::{Estimate, median};
 use crate::result::RunResult;
+use crate::stdio::print;
 
 /// Prints the table of a folder.
 pub(crate) fn run(flags: &PairsFlags) -> Result<(), Error> {
@@ -21,8 +22,7 @@ pub(crate) fn run(flags: &PairsFlags) -> Result<(), Error> {
         let folder = flags.folder.display();
         return Err(Error::Pairs(format!("{folder} holds no pair of runs")));
     }
-    print!("{}", table(&scenarios));
-    Ok(())
+    print(table(&scenarios))
 }
 
 /// Pairs by scenario.

@@ -8,6 +8,7 @@ use crate::report::assertion::Assertion;
 use crate::report::terminal::{grouped_float, percent};
 use crate::report::{Verdict, html};
 use crate::result::{FORMAT, RunResult, Series};
+use crate::stdio::print;
 use crate::trials::Trials;
 
 /// A staircase of more steps is mistyped.
@@ -18,7 +19,7 @@ pub(crate) fn run(flags: &RampFlags) -> Result<Verdict, Error> {
     let rates = rates(flags.from, flags.to, flags.step)?;
     flags.outputs.try_files()?;
     let mut trials = Trials::new("ramp", &flags.load, &flags.trial)?;
-    println!("{}", heading());
+    print(heading() + "\n")?;
     let mut runs = Vec::new();
     let climbed = climb(flags, rates, &mut trials, &mut runs);
     trials.warn(&runs);
@@ -46,13 +47,11 @@ fn climb(
 ) -> Result<(), Error> {
     for rate_per_s in rates {
         let run = trials.run(rate_per_s, flags.step_duration)?;
-        println!(
-            "{}{}",
-            line(&run),
-            if run.void.is_some() { "   void" } else { "" }
-        );
+        let remark = if run.void.is_some() { "   void" } else { "" };
+        let line = format!("{}{remark}\n", line(&run));
         let is_over = run.ended_early;
         runs.push(run);
+        print(line)?;
         if is_over {
             break;
         }

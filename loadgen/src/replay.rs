@@ -20,6 +20,7 @@ use crate::report::{Verdict, try_file};
 use crate::rewrite::{RewriteCounts, Rewriter};
 use crate::schedule::Pace;
 use crate::signals::StopSignal;
+use crate::stdio::say;
 use crate::trace::{self, Skipped};
 
 /// Replays, prints the result, and writes it.
@@ -118,17 +119,17 @@ pub(crate) fn resolve(target: &str) -> Result<SocketAddr, Error> {
 pub(crate) fn warn(playlist: &mut Playlist) {
     let skipped = playlist.skipped();
     if *skipped != Skipped::default() {
-        eprintln!("loadgen: passed over in the trace: {skipped}");
+        say(format_args!("passed over in the trace: {skipped}"));
     }
     let RewriteCounts { unsigned, unmarked } = playlist.rewriter().counts();
     if unsigned > 0 {
-        eprintln!(
-            "loadgen: {unsigned} requests of named users kept their old signatures: their users are in no --accounts file"
-        );
+        say(format_args!(
+            "{unsigned} requests of named users kept their old signatures: their users are in no --accounts file"
+        ));
     }
     if unmarked > 0 {
-        eprintln!(
-            "loadgen: {unmarked} requests have no Thread to rewrite: they were sent as recorded, their replies taken in order"
-        );
+        say(format_args!(
+            "{unmarked} requests have no Thread to rewrite: they were sent as recorded, their replies taken in order"
+        ));
     }
 }

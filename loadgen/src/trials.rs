@@ -13,6 +13,7 @@ use crate::report::assertion::Assertion;
 use crate::report::progress::Progress;
 use crate::result::RunResult;
 use crate::signals::StopSignal;
+use crate::stdio::say;
 
 /// Can run at any rate. The trace goes on from one run to the next, and starts again when it ends.
 pub(crate) struct Trials<'f> {
@@ -68,7 +69,9 @@ impl<'f> Trials<'f> {
         if let Some(reason) = reasons.next_back() {
             let count = reasons.count() + 1;
             let all = runs.len();
-            eprintln!("loadgen: {count} of {all} runs are void, the last one because {reason}");
+            say(format_args!(
+                "{count} of {all} runs are void, the last one because {reason}"
+            ));
         }
     }
 }

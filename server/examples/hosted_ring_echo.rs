@@ -3,6 +3,12 @@
 //!
 //! `hosted_ring_echo [ADDRESS:PORT [uring|mmsg]]` prints where it listens and runs on one thread until it is killed.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "ops/bench.sh reads what it prints"
+)]
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};

@@ -3,6 +3,12 @@
 //!
 //! `tokio_uring_echo [ADDRESS:PORT]` prints where it listens and runs on one thread until it is killed.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "ops/bench.sh reads what it prints"
+)]
+
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;

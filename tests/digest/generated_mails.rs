@@ -1,4 +1,5 @@
 //! Writes messages that the tests of digests generate, as files: `generated_mails DIRECTORY SEED COUNT`.
+#![expect(clippy::print_stderr, reason = "it is for tests alone")]
 
 #[expect(clippy::expect_used, reason = "what the tests share fails as tests do")]
 #[path = "grammar.rs"]

@@ -25,6 +25,7 @@ use crate::flags::CompareFlags;
 use crate::report::Verdict;
 use crate::report::terminal::grouped_float;
 use crate::result::{RunResult, ScheduleKind};
+use crate::stdio::print;
 use quantity::Quantity;
 use rank::Finding;
 
@@ -43,7 +44,7 @@ pub(crate) fn run(flags: &CompareFlags) -> Result<Verdict, Error> {
     let before = read(before)?;
     let after = read(after)?;
     let comparison = Comparison::of(&before, &after, flags.tolerance);
-    print!("{comparison}");
+    print(&comparison)?;
     Ok(match comparison.overall() {
         Outcome::Worse => Verdict::Missed,
         Outcome::Better | Outcome::Same => Verdict::Met,

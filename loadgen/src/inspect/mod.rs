@@ -20,13 +20,11 @@ mod survey;
 mod text;
 mod zipf_fit;
 
-use std::io::{self, ErrorKind, Write as _};
-
 use crate::error::Error;
 use crate::flags::InspectFlags;
 use crate::result::write_json;
+use crate::stdio::print;
 use crate::trace;
-use summary::Summary;
 use survey::Survey;
 
 /// Reads the whole trace, prints what is in it, and writes it.
@@ -45,13 +43,5 @@ pub(crate) fn run(flags: &InspectFlags) -> Result<(), Error> {
     match &flags.json {
         Some(path) => write_json(&summary, path),
         None => Ok(()),
-    }
-}
-
-/// Prints; a reader that has read enough is no failure.
-fn print(summary: &Summary) -> Result<(), Error> {
-    match io::stdout().write_all(summary.to_string().as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
     }
 }

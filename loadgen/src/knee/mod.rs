@@ -19,6 +19,7 @@ use crate::report::assertion::Assertion;
 use crate::report::terminal::{grouped_float, percent};
 use crate::report::{Verdict, html};
 use crate::result::{FORMAT, Knee, KneeLimit, RunResult, Series};
+use crate::stdio::print;
 use crate::trials::{Outcome, Trials, outcome};
 use search::{Attempt, Found, Search, most_common};
 
@@ -39,7 +40,7 @@ pub(crate) fn run(flags: &KneeFlags) -> Result<Verdict, Error> {
     flags.outputs.try_files()?;
     let mut trials = Trials::new("knee", &flags.load, &flags.trial)?;
     let mut runs = Vec::new();
-    println!("{}", heading());
+    print(heading() + "\n")?;
     let (found, failure) = search_all(flags, &objectives, &mut trials, &mut runs);
     trials.warn(&runs);
     let series = Series {
@@ -48,18 +49,17 @@ pub(crate) fn run(flags: &KneeFlags) -> Result<Verdict, Error> {
         runs,
         knee: summary(&flags.slo, &found),
     };
-    if let Some(knee) = &series.knee {
-        println!("{}", knee_lines(knee));
-    }
+    let knee = series.knee.as_ref();
+    let printed = knee.map_or(Ok(()), |knee| print(knee_lines(knee) + "\n"));
     if !series.runs.is_empty() {
         flags.outputs.write(&series, &objectives, || {
             html::series::knee(&series, &objectives)
         })?;
     }
-    match (failure, &series.knee) {
-        (Some(failure), _) => Err(failure),
-        (None, None) => Err(Error::Stopped),
-        (None, Some(knee)) => Ok(flags
+    match (failure.map_or(printed, Err), &series.knee) {
+        (Err(failure), _) => Err(failure),
+        (Ok(()), None) => Err(Error::Stopped),
+        (Ok(()), Some(knee)) => Ok(flags
             .outputs
             .check(|assertion| assertion.check_rate(knee.rate_per_s).err())),
     }
@@ -79,8 +79,9 @@ fn search_all(
             let run = trials.run(rate_per_s, flags.trial_duration)?;
             let outcome = outcome(&run, objectives);
             let is_disturbed = run.stolen_share() > MAX_STOLEN_SHARE;
-            println!("{}   {outcome}{}", line(&run), remark(&run, outcome));
+            let line = format!("{}   {outcome}{}\n", line(&run), remark(&run, outcome));
             runs.push(run);
+            print(line)?;
             Ok(Attempt {
                 outcome,
                 is_disturbed,
@@ -93,9 +94,12 @@ fn search_all(
         };
         match search.run(&mut attempt) {
             Ok(Some(knee)) => {
-                println!("{}", found_line(&knee));
+                let line = found_line(&knee) + "\n";
                 from_per_s = knee.rate_per_s * LATER_START;
                 found.push(knee);
+                if let Err(error) = print(line) {
+                    return (found, Some(error));
+                }
             }
             Ok(None) => break,
             Err(error) => return (found, Some(error)),

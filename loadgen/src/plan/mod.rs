@@ -14,8 +14,9 @@ use crate::flags::PlanFlags;
 use crate::report::html::page::{self, Cell, Table, Tile};
 use crate::report::html::{short, three_digits, time};
 use crate::report::terminal::{grouped_float, percent};
-use crate::report::{try_file, write_file};
+use crate::report::write_file;
 use crate::result::{Knee, KneeLimit, RunResult, Saved};
+use crate::stdio::print;
 use model::{
     DISK_COPIES, Demand, FILTER_BYTES_A_DIGEST, FILTERS_AT_ONCE, HOT_SET_BYTES_A_DIGEST, Measured,
     Plan, STORE_RUN, StoreCosts,
@@ -23,9 +24,6 @@ use model::{
 
 /// Plans, prints the plan, and writes its page.
 pub(crate) fn run(flags: &PlanFlags) -> Result<(), Error> {
-    if let Some(path) = &flags.html {
-        try_file(path)?;
-    }
     let (runs, knee) = read(&flags.results)?;
     let knee_per_s = knee.as_ref().map(|knee| knee.rate_per_s);
     let measured = Measured::of(&runs, knee_per_s).ok_or_else(|| {
@@ -53,12 +51,12 @@ pub(crate) fn run(flags: &PlanFlags) -> Result<(), Error> {
             .map(|path| path.display().to_string())
             .collect(),
     };
-    print!("{report}");
+    let printed = print(&report);
     if let Some(path) = &flags.html {
         let html = report.html();
         write_file(path, |out| std::io::Write::write_all(out, html.as_bytes()))?;
     }
-    Ok(())
+    printed
 }
 
 fn store_costs(flags: &PlanFlags) -> StoreCosts {

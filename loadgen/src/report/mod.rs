@@ -16,7 +16,7 @@ pub(crate) mod progress;
 pub(crate) mod series;
 pub(crate) mod terminal;
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,7 @@ use clap::Args;
 
 use crate::error::Error;
 use crate::result::RunResult;
+use crate::stdio::{print, say};
 use assertion::Assertion;
 use terminal::Summary;
 
@@ -80,9 +81,12 @@ impl Outputs {
 
     /// Gives out what is asked for of a run that is over. What was missed is said on standard error, a line each.
     pub(crate) fn write(&self, run: &RunResult) -> Result<Verdict, Error> {
-        if !self.quiet {
-            print!("{}", Summary(run));
-        }
+        // What cannot be printed is in the files all the same.
+        let printed = if self.quiet {
+            Ok(())
+        } else {
+            print(Summary(run))
+        };
         if let Some(path) = &self.json {
             run.write(path)?;
         }
@@ -98,6 +102,7 @@ impl Outputs {
         if let Some(path) = &self.html {
             write_file(path, |out| html::write(run, &self.assertions, out))?;
         }
+        printed?;
         Ok(self.check(run))
     }
 
@@ -105,7 +110,7 @@ impl Outputs {
         let outcomes = self.assertions.iter().map(|assertion| assertion.check(run));
         let missed: Vec<String> = outcomes.filter_map(Result::err).collect();
         for line in &missed {
-            eprintln!("loadgen: not met: {line}");
+            say(format_args!("not met: {line}"));
         }
         if missed.is_empty() {
             Verdict::Met
@@ -115,11 +120,19 @@ impl Outputs {
     }
 }
 
-/// Fails if a file cannot be written; what is in it stays.
+/// Fails if a file cannot be written. One that is there keeps what is in it; one that is not is not left behind: there may
+/// never be a result.
 pub(crate) fn try_file(path: &Path) -> Result<(), Error> {
-    let opened = OpenOptions::new().create(true).append(true).open(path);
-    opened.map_err(|source| Error::Write(path.to_owned(), source))?;
-    Ok(())
+    let was_there = path.symlink_metadata().is_ok();
+    let tried = OpenOptions::new().create(true).append(true).open(path);
+    let tried = tried.and_then(|_| {
+        if was_there {
+            Ok(())
+        } else {
+            fs::remove_file(path)
+        }
+    });
+    tried.map_err(|source| Error::Write(path.to_owned(), source))
 }
 
 /// Writes a file anew, whatever `content` writes.
@@ -154,11 +167,14 @@ mod tests {
         };
         assert!(outputs.keeps_histograms());
         outputs.try_files().unwrap();
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
         assert_eq!(outputs.write(&example(1.0)).unwrap(), Verdict::Met);
         for name in ["a.json", "a.csv", "a.hgrm", "a.hlog", "a.html"] {
             let length = folder.path().join(name).metadata().unwrap().len();
             assert!(length > 500, "{name} has {length} bytes");
         }
+        outputs.try_files().unwrap();
+        assert!(folder.path().join("a.json").metadata().unwrap().len() > 500);
         outputs.assertions.push("loss=0".parse().unwrap());
         assert_eq!(outputs.write(&example(1.0)).unwrap(), Verdict::Missed);
         outputs.csv = path("missing/a.csv");

@@ -9,6 +9,7 @@ use super::assertion::Assertion;
 use super::{Verdict, try_file, write_file};
 use crate::error::Error;
 use crate::result::{RunResult, Series};
+use crate::stdio::say;
 use crate::trials::outcome;
 
 /// Where the results of many runs go, and what they are held to.
@@ -63,7 +64,7 @@ impl SeriesOutputs {
     pub(crate) fn check(&self, check: impl Fn(&Assertion) -> Option<String>) -> Verdict {
         let missed: Vec<String> = self.assertions.iter().filter_map(check).collect();
         for line in &missed {
-            eprintln!("loadgen: not met: {line}");
+            say(format_args!("not met: {line}"));
         }
         if missed.is_empty() {
             Verdict::Met

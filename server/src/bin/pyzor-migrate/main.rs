@@ -27,7 +27,7 @@ use pyzor_storage::{Record, StoreError};
 
 use failures::Failures;
 use flags::{EngineName, Flags};
-use progress::{Progress, say};
+use progress::{Progress, complain, say};
 
 /// What others may do with the files we make: nothing, as with the server's.
 const UMASK: Mode = Mode::S_IRWXG.union(Mode::S_IRWXO);
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     match migrate(&Flags::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pyzor-migrate: {error}");
+            complain(&error);
             ExitCode::FAILURE
         }
     }
@@ -85,7 +85,7 @@ fn migrate(flags: &Flags) -> Result<(), Error> {
     ));
     if failed > 0 {
         let path = failures.path().display();
-        eprintln!("pyzor-migrate: {path} says what failed, and why");
+        complain(format_args!("{path} says what failed, and why"));
     }
     if flags.delete {
         delete(&flags.source, failed)?;
@@ -143,7 +143,9 @@ fn convert(entry: &Entry, zone: &TimeZone) -> Result<(Digest, Record), Failure> 
 fn delete(source: &Path, failed: u64) -> Result<(), Error> {
     if failed > 0 {
         let path = source.display();
-        eprintln!("pyzor-migrate: {path} is not deleted, because some of its records failed");
+        complain(format_args!(
+            "{path} is not deleted, because some of its records failed"
+        ));
         return Ok(());
     }
     fs::remove_file(source).map_err(|error| Error::Delete {

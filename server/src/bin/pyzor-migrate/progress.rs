@@ -1,6 +1,7 @@
 //! How far the migration is: a line every 100,000 records, as the reference prints it, or on a terminal one line that is
 //! redrawn with count, share and rate.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,11 @@ impl Progress {
 /// Prints a line. Nobody reading it is no reason to stop the migration.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// The same for what is wrong.
+pub(crate) fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr(), "pyzor-migrate: {line}");
 }
 
 fn live_line(count: u64, permille: usize, elapsed: Duration) -> String {
