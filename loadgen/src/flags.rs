@@ -51,6 +51,8 @@ pub(crate) enum Command {
     /// above as below, until it is known to --resolution, or 60 runs were made. Later runs outvote one that went wrong; where the
     /// machine is so noisy that a rate is met now, and now not, what is found is met every other time. Runs in which a hypervisor
     /// took over 1 % of all cores' time count less; those that miss because the generator fell behind name it as the limit.
+    ///
+    /// The likely interval of one search holds for the minutes it took: machines drift, and only --repeats shows by how much.
     Knee(Box<KneeFlags>),
     /// Send at one rate after another and measure the answers at each
     Ramp(Box<RampFlags>),
