@@ -51,6 +51,9 @@ mod loadgen;
 // Output that nobody reads, or that has no room: of every program.
 mod unread_output;
 
+// Runs of the load generator that are cut short: traces that do not come, servers that go away, searches in vain.
+mod unfinished_runs;
+
 // Traces: what loadgen reads, against samples of which it is known what is in them, and against Wireshark.
 mod traces;
 

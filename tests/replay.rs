@@ -20,9 +20,9 @@ use crate::harness::programs::program;
 use crate::harness::{Account, Io, Request, Setup, eventually};
 
 /// Checks without an end, from one source.
-const CHECKS: &str = "synthetic:check=1,sources=1";
+pub(crate) const CHECKS: &str = "synthetic:check=1,sources=1";
 /// A busy machine takes its time to start a program.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server without a memory.
 fn serve(serve: impl Fn(&UdpSocket, u64, &[u8], SocketAddr) + Send + 'static) -> Fake<()> {
@@ -33,7 +33,7 @@ fn serve(serve: impl Fn(&UdpSocket, u64, &[u8], SocketAddr) + Send + 'static) ->
 }
 
 /// A server that answers, and the number of requests it has seen.
-fn counting() -> (Fake<()>, Arc<AtomicU64>) {
+pub(crate) fn counting() -> (Fake<()>, Arc<AtomicU64>) {
     let seen = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&seen);
     let server = serve(move |socket, number, datagram, client| {
@@ -60,7 +60,7 @@ fn answer(socket: &UdpSocket, datagram: &[u8], client: SocketAddr) {
     socket.send_to(&reply(thread), client).unwrap();
 }
 
-fn loadgen(command: &str, arguments: &[&str]) -> Command {
+pub(crate) fn loadgen(command: &str, arguments: &[&str]) -> Command {
     let mut loadgen = Command::new(program("loadgen"));
     loadgen.arg(command).args(arguments);
     loadgen
@@ -408,7 +408,7 @@ fn has_stopped(child: &Child) -> bool {
     })
 }
 
-fn signal(child: &Child, signal: Signal) {
+pub(crate) fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
 }
 

@@ -16,8 +16,8 @@ use crate::mix::Mix;
 use crate::preload::Preload;
 use crate::replay::resolve;
 use crate::reply::Reply;
-use crate::report::Verdict;
 use crate::report::progress::Progress;
+use crate::report::{Verdict, try_files};
 use crate::request::{Template, Thread};
 use crate::result::{FORMAT, IntervalResult, RunResult, ServerResult, per_second};
 use crate::signals::StopSignal;
@@ -27,12 +27,12 @@ use crate::tally::Tally;
 /// Pings sent to see whether anybody is there; each waits as long as a reply may take.
 const FIRST_PINGS: u32 = 3;
 /// A preload that gets no acknowledgement for so long has failed.
-const PRELOAD_PATIENCE: Duration = Duration::from_secs(30);
+const PRELOAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Blasts, prints the result, and writes it.
 pub(crate) fn run(flags: &BlastFlags) -> Result<Verdict, Error> {
     let stop = StopSignal::take_over()?;
-    flags.outputs.try_files()?;
+    try_files(flags.outputs.files(), [])?;
     let environment = Environment::now();
     let target = resolve(&flags.closed.target)?;
     let server = flags.server_pid.map(ProcessClock::of).transpose()?;
@@ -44,9 +44,9 @@ pub(crate) fn run(flags: &BlastFlags) -> Result<Verdict, Error> {
         preload(flags, target, &stop)?;
     }
     let measured = measure(flags, target, server, &stop)?;
-    flags
-        .outputs
-        .write(&measured.result(flags, target, environment))
+    let result = measured.result(flags, target, environment);
+    let verdict = flags.outputs.write(&result)?;
+    measured.server_gone.map_or(Ok(verdict), Err)
 }
 
 /// Whether anything at `target` answers a ping.
@@ -159,6 +159,8 @@ struct Measured {
     counts: Counts,
     idle: Duration,
     server: Option<CpuUse>,
+    /// Why it could not be measured to the end.
+    server_gone: Option<Error>,
     end: End,
 }
 
@@ -192,6 +194,7 @@ fn measure(
     Ok(Measured {
         window: length,
         server: window.server_use(),
+        server_gone: window.server_gone,
         tally: window.total,
         timeline: window.timeline,
         counts: sender.counts,
@@ -208,6 +211,7 @@ struct Window {
     server: Option<ProcessClock>,
     /// When the window was opened, and at its latest part's end.
     readings: Option<(CpuReading, CpuReading)>,
+    server_gone: Option<Error>,
     total: Tally,
     timeline: Vec<IntervalResult>,
     keeps_histograms: bool,
@@ -222,6 +226,7 @@ impl Window {
             length: Duration::ZERO,
             server,
             readings: reading.map(|reading| (reading, reading)),
+            server_gone: None,
             total: Tally::new(),
             timeline: Vec::new(),
             keeps_histograms: flags.outputs.keeps_histograms(),
@@ -244,7 +249,7 @@ impl Window {
             until = end.min(until + interval);
             let ended = sender.run(work, until, stop)?;
             let now = Instant::now();
-            self.end_interval(&mut work.tally, now - began)?;
+            self.end_interval(&mut work.tally, now - began);
             began = now;
             if ended == End::Stopped {
                 self.progress.finish();
@@ -256,9 +261,9 @@ impl Window {
     }
 
     /// Moves what was counted in a part of the window into the result.
-    fn end_interval(&mut self, tally: &mut Tally, length: Duration) -> Result<(), Error> {
+    fn end_interval(&mut self, tally: &mut Tally, length: Duration) {
         self.length += length;
-        let used = self.advance_clock()?;
+        let used = self.advance_clock();
         let interval = IntervalResult {
             server_cpu_ns_per_request: used.map(|used| used.ns_each(tally.answered())),
             ..tally.interval(length, self.keeps_histograms)
@@ -267,18 +272,22 @@ impl Window {
         self.timeline.push(interval);
         self.total.add(tally);
         tally.clear();
-        Ok(())
     }
 
-    /// What the server used since the last part's end.
-    fn advance_clock(&mut self) -> Result<Option<CpuUse>, Error> {
-        let Some((server, readings)) = self.server.zip(self.readings.as_mut()) else {
-            return Ok(None);
-        };
-        let now = server.read()?;
-        let used = now.since(readings.1);
-        readings.1 = now;
-        Ok(Some(used))
+    /// What the server used since the last part's end, if it is still there: the rest of the result stands without.
+    fn advance_clock(&mut self) -> Option<CpuUse> {
+        let (server, (first, last)) = self.server.zip(self.readings)?;
+        match server.read() {
+            Ok(now) => {
+                self.readings = Some((first, now));
+                Some(now.since(last))
+            }
+            Err(gone) => {
+                (self.server, self.readings) = (None, None);
+                self.server_gone = Some(gone);
+                None
+            }
+        }
     }
 
     /// What the server used in all parts.

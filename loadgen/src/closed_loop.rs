@@ -182,7 +182,7 @@ impl<W: Work> ClosedLoop<W> {
 
     fn sleep(&self) -> io::Result<()> {
         let sockets = self.connections.iter().map(|each| each.socket.as_fd());
-        wait_readable(sockets, TICK)
+        wait_readable(sockets, TICK).map(drop)
     }
 }
 

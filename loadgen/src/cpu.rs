@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::ClockId;
 use nix::unistd::Pid;
@@ -75,7 +76,12 @@ impl ProcessClock {
     }
 
     fn try_read(self) -> io::Result<CpuReading> {
-        let total = self.clock.now()?.into();
+        let gone = |error| match error {
+            // So says the kernel of a process that is not there.
+            Errno::EINVAL => Errno::ESRCH,
+            other => other,
+        };
+        let total = self.clock.now().map_err(gone)?.into();
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
         let (user_ticks, system_ticks) =
             ticks(&stat).ok_or_else(|| io::Error::other("unreadable /proc/PID/stat"))?;

@@ -4,8 +4,10 @@ use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::stdio::say;
+
 /// For files, signals, the terminal and the like.
-const OTHER_DESCRIPTORS: u64 = 64;
+const OTHER_DESCRIPTORS: u64 = 32;
 
 /// Raises the limit of open files as far as it goes without privileges; how many of `wanted` sockets fit below it.
 pub(crate) fn sockets(wanted: u32) -> io::Result<u32> {
@@ -14,7 +16,13 @@ pub(crate) fn sockets(wanted: u32) -> io::Result<u32> {
     if soft < needed && soft < hard {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     }
-    Ok(fitting(wanted, soft.max(hard)))
+    let fitting = fitting(wanted, soft.max(hard));
+    if fitting < wanted {
+        say(format_args!(
+            "at most {fitting} sockets instead of {wanted}: the limit of open files (ulimit -n) is {hard}"
+        ));
+    }
+    Ok(fitting)
 }
 
 fn fitting(wanted: u32, limit: u64) -> u32 {
@@ -29,7 +37,7 @@ mod tests {
     #[test]
     fn sockets_stay_below_the_limit() {
         assert_eq!(fitting(4096, 20_000), 4096);
-        assert_eq!(fitting(4096, 1024), 960);
+        assert_eq!(fitting(4096, 1024), 992);
         assert_eq!(fitting(4096, 10), 1);
         assert_eq!(fitting(4096, u64::MAX), 4096);
         assert!(sockets(16).unwrap() >= 1);

@@ -63,7 +63,8 @@ impl Environment {
 /// How this program was called: its name and the arguments as they were typed. Where it is installed is left out: that
 /// repeats nothing, and results are passed on.
 pub(crate) fn command_line() -> Vec<String> {
-    named_without_directory(std::env::args())
+    let typed = std::env::args_os();
+    named_without_directory(typed.map(|word| word.to_string_lossy().into_owned()))
 }
 
 fn named_without_directory(mut arguments: impl Iterator<Item = String>) -> Vec<String> {

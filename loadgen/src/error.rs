@@ -35,6 +35,8 @@ pub(crate) enum Error {
     Output(#[source] io::Error),
     #[error("cannot write {0}: {1}")]
     Write(PathBuf, #[source] io::Error),
+    #[error("{0} would be written over: it is read by this command, or another of its outputs")]
+    Overwrites(PathBuf),
     #[error("cannot read {0}: {1}")]
     Read(PathBuf, #[source] io::Error),
     #[error("cannot read {path} after {offset} bytes: {source}")]
@@ -49,8 +51,14 @@ pub(crate) enum Error {
     UnknownTrace(PathBuf),
     #[error("synthetic mix: {part}: {problem}")]
     Mix { part: String, problem: String },
-    #[error("standard input can be read only once: --loop, ramp and knee need the trace in a file")]
-    EndlessInput,
+    #[error("{0} can be read only once: --loop, ramp and knee need the trace in a file")]
+    ReadOnce(String),
+    #[error(
+        "nothing was sent: the trace ends before the warm-up of {0} s does, or there was no time after it"
+    )]
+    NothingSent(f64),
+    #[error("stopped before the knee was known")]
+    StoppedSearch,
     #[error("{0} never ends: say how long with requests=N")]
     Endless(PathBuf),
     #[error(

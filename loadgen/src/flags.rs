@@ -8,7 +8,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use pyzor_protocol::DEFAULT_PORT;
 
-use crate::in_flight::MAX_SLOTS;
 use crate::load_flags::{KneeFlags, RampFlags, ReplayFlags};
 use crate::plan;
 use crate::report::Outputs;
@@ -23,6 +22,7 @@ const MAX_SOCKETS: i64 = 4096;
 const MAX_SECONDS: f64 = 604_800.0;
 /// The deadlines of shorter ones would be missed: see `closed_loop`.
 const SHORTEST_INTERVAL_S: f64 = 0.1;
+const SHORTEST_WINDOW_S: f64 = 0.001;
 /// A timeline of more parts would not be looked at; each takes about a kilobyte.
 const MAX_INTERVALS: u32 = 20_000;
 
@@ -100,7 +100,7 @@ pub(crate) struct ClosedFlags {
     #[arg(long, value_name = "N", default_value = "256", value_parser = value_parser!(u32).range(1..))]
     pub(crate) in_flight: u32,
     /// Measure for this time
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = window)]
     pub(crate) duration: Duration,
     /// Run for this time before measuring
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
@@ -198,6 +198,7 @@ impl TraceFlags {
         TraceOptions {
             port: self.port,
             seed,
+            patience: None,
         }
     }
 }
@@ -268,25 +269,26 @@ impl BlastFlags {
             .unwrap_or_else(|| interval_of(self.closed.duration))
             .max(self.closed.duration / MAX_INTERVALS)
     }
+}
 
-    /// What does not fit together, if anything.
-    pub(crate) fn contradiction(&self) -> Option<String> {
-        let ClosedFlags {
-            sockets, in_flight, ..
-        } = self.closed;
-        let room = u32::from(sockets).saturating_mul(u32::from(MAX_SLOTS));
-        (in_flight > room).then(|| {
-            format!(
-                "--in-flight {} needs at least --sockets {}",
-                in_flight,
-                in_flight.div_ceil(u32::from(MAX_SLOTS))
-            )
+impl ClosedFlags {
+    /// What does not fit together, if anything, where a socket has room for so many requests.
+    pub(crate) fn contradiction(&self, room: u32) -> Option<String> {
+        let needed = self.in_flight.div_ceil(room);
+        (needed > u32::from(self.sockets)).then(|| {
+            let in_flight = self.in_flight;
+            format!("--in-flight {in_flight} needs at least --sockets {needed}")
         })
     }
 }
 
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     number_within(text, 0.0, MAX_SECONDS).map(Duration::from_secs_f64)
+}
+
+/// Of time in which something can be measured.
+pub(crate) fn window(text: &str) -> Result<Duration, String> {
+    number_within(text, SHORTEST_WINDOW_S, MAX_SECONDS).map(Duration::from_secs_f64)
 }
 
 /// A twentieth of a short window, a second of a long one.
@@ -357,7 +359,21 @@ fn digests_a_report(text: &str) -> Result<usize, String> {
 pub(crate) fn number_within(text: &str, low: f64, high: f64) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if (low..=high).contains(&number) => Ok(number),
-        _ => Err(format!("expected a number from {low} to {high}")),
+        _ => Err(format!(
+            "expected a number from {} to {}",
+            plain(low),
+            plain(high)
+        )),
+    }
+}
+
+/// With few digits.
+fn plain(number: f64) -> String {
+    const LONG: f64 = 1e9;
+    if number == 0.0 || (1.0 / LONG..=LONG).contains(&number.abs()) {
+        number.to_string()
+    } else {
+        format!("{number:e}")
     }
 }
 
@@ -416,10 +432,10 @@ mod tests {
     #[test]
     fn more_in_flight_than_the_sockets_hold_is_a_contradiction() {
         let fits = blast(&["--sockets", "2", "--in-flight", "2048"]).unwrap();
-        assert_eq!(fits.contradiction(), None);
+        assert_eq!(fits.closed.contradiction(1024), None);
         let too_many = blast(&["--sockets", "2", "--in-flight", "2049"]).unwrap();
         assert_eq!(
-            too_many.contradiction().as_deref(),
+            too_many.closed.contradiction(1024).as_deref(),
             Some("--in-flight 2049 needs at least --sockets 3")
         );
     }

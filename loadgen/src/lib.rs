@@ -25,7 +25,7 @@
 //! - `result`: what was measured, as it stands in files, with the `environment` it was measured in.
 //! - `report`: what a run says of itself, while it runs and at its end.
 //! - `inspect`: what is in a trace.
-//! - `trace`: requests that were recorded or made up, from whatever they are kept in.
+//! - `trace`: requests that were recorded or made up, from whatever they are kept in, read with `patience`.
 //! - `compare`: whether one side's results are better or worse than another's.
 //! - `plan`: from results to cores, hosts, memory and disk.
 //! - `pairs`: the table of a folder of results; `median`: how sure one can be of a median.
@@ -55,6 +55,7 @@ mod median;
 mod mix;
 mod open_loop;
 mod pairs;
+mod patience;
 mod plan;
 mod playlist;
 mod preload;
@@ -80,8 +81,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
 use error::Error;
-use flags::{BlastFlags, Command, Flags};
+use flags::{ClosedFlags, Command, Flags};
+use in_flight::MAX_SLOTS;
 use report::Verdict;
+use socket::MAX_BATCH;
 
 /// Runs the command that `arguments` name, the program's own name first. Errors are one line on standard error; bad
 /// arguments and requests for help end the process.
@@ -109,9 +112,12 @@ fn failure(command: &Command) -> ExitCode {
 fn execute(command: &Command) -> Result<Verdict, Error> {
     match command {
         Command::Echo(flags) => echo::run(flags).map(|()| Verdict::Met),
-        Command::Bare(flags) => bare::run(flags).map(|()| Verdict::Met),
+        Command::Bare(flags) => {
+            refuse_contradictions(flags, u32::try_from(MAX_BATCH).unwrap_or(u32::MAX));
+            bare::run(flags).map(|()| Verdict::Met)
+        }
         Command::Blast(flags) => {
-            refuse_contradictions(flags);
+            refuse_contradictions(&flags.closed, u32::from(MAX_SLOTS));
             blast::run(flags)
         }
         Command::Replay(flags) => replay::run(flags),
@@ -125,8 +131,8 @@ fn execute(command: &Command) -> Result<Verdict, Error> {
 }
 
 /// Ends the program with clap's own kind of message.
-fn refuse_contradictions(flags: &BlastFlags) {
-    if let Some(contradiction) = flags.contradiction() {
+fn refuse_contradictions(flags: &ClosedFlags, room_of_a_socket: u32) {
+    if let Some(contradiction) = flags.contradiction(room_of_a_socket) {
         Flags::command()
             .error(ErrorKind::ArgumentConflict, contradiction)
             .exit();

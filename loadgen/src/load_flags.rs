@@ -1,11 +1,11 @@
 //! What was typed after the commands of the open loop: replay, ramp and knee.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, value_parser};
 
-use crate::flags::{TraceFlags, interval, number_within, seconds};
+use crate::flags::{TraceFlags, interval, number_within, seconds, window};
 use crate::report::Outputs;
 use crate::report::series::SeriesOutputs;
 use crate::schedule::Pace;
@@ -82,7 +82,7 @@ pub(crate) struct ReplayFlags {
     #[arg(long = "loop")]
     pub(crate) is_endless: bool,
     /// Send for this time; without it, until the trace ends
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = window)]
     pub(crate) duration: Option<Duration>,
     /// What is sent in this time before does not count
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
@@ -112,7 +112,7 @@ pub(crate) struct RampFlags {
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(crate) step: f64,
     /// Measure each rate for this time
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = window)]
     pub(crate) step_duration: Duration,
     #[command(flatten)]
     pub(crate) trial: TrialFlags,
@@ -157,6 +157,13 @@ pub(crate) struct TrialFlags {
     /// What is sent in this time before each run does not count
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
     pub(crate) warmup: Duration,
+}
+
+impl LoadFlags {
+    /// Files that are read.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(self.trace.file.as_path()).chain(self.accounts.as_deref())
+    }
 }
 
 impl ReplayFlags {

@@ -6,9 +6,9 @@ use crate::error::Error;
 use crate::load_flags::RampFlags;
 use crate::report::assertion::Assertion;
 use crate::report::terminal::{grouped_float, percent};
-use crate::report::{Verdict, html};
+use crate::report::{Verdict, html, try_files};
 use crate::result::{FORMAT, RunResult, Series};
-use crate::stdio::print;
+use crate::stdio::{print, say};
 use crate::trials::Trials;
 
 /// A staircase of more steps is mistyped.
@@ -17,7 +17,7 @@ const MAX_STEPS: u32 = 1000;
 /// Goes up the stairs, one line a step, and writes all results.
 pub(crate) fn run(flags: &RampFlags) -> Result<Verdict, Error> {
     let rates = rates(flags.from, flags.to, flags.step)?;
-    flags.outputs.try_files()?;
+    try_files(flags.outputs.files(), flags.load.inputs())?;
     let mut trials = Trials::new("ramp", &flags.load, &flags.trial)?;
     print(heading() + "\n")?;
     let mut runs = Vec::new();
@@ -34,29 +34,37 @@ pub(crate) fn run(flags: &RampFlags) -> Result<Verdict, Error> {
         let page = || html::series::ramp(&series, assertions);
         flags.outputs.write(&series, &[], page)?;
     }
-    climbed?;
-    Ok(flags.outputs.check(|assertion| missed(assertion, &series)))
+    let verdict = flags.outputs.check(|assertion| missed(assertion, &series));
+    if climbed? || assertions.is_empty() {
+        Ok(verdict)
+    } else {
+        say("not met: stopped before the last rate");
+        Ok(Verdict::Missed)
+    }
 }
 
-/// What was measured before a step failed stays in `runs`.
+/// Whether up to the last step. What was measured before one failed stays in `runs`.
 fn climb(
     flags: &RampFlags,
     rates: Vec<f64>,
     trials: &mut Trials<'_>,
     runs: &mut Vec<RunResult>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     for rate_per_s in rates {
-        let run = trials.run(rate_per_s, flags.step_duration)?;
+        let run = match trials.run(rate_per_s, flags.step_duration) {
+            Err(Error::Stopped) if !runs.is_empty() => return Ok(false),
+            run => run?,
+        };
         let remark = if run.void.is_some() { "   void" } else { "" };
         let line = format!("{}{remark}\n", line(&run));
         let is_over = run.ended_early;
         runs.push(run);
         print(line)?;
         if is_over {
-            break;
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// What is said where not every step meets `assertion`.

@@ -14,22 +14,23 @@ use crate::environment::Environment;
 use crate::error::Error;
 use crate::load_flags::{LoadFlags, ReplayFlags};
 use crate::open_loop::{self, Plan};
+use crate::patience::Patience;
 use crate::playlist::Playlist;
 use crate::report::progress::Progress;
-use crate::report::{Verdict, try_file};
+use crate::report::{Verdict, try_files};
 use crate::rewrite::{RewriteCounts, Rewriter};
 use crate::schedule::Pace;
 use crate::signals::StopSignal;
 use crate::stdio::say;
-use crate::trace::{self, Skipped};
+use crate::trace::{self, Skipped, TraceOptions};
 
 /// Replays, prints the result, and writes it.
 pub(crate) fn run(flags: &ReplayFlags) -> Result<Verdict, Error> {
-    flags.outputs.try_files()?;
-    flags.answers.as_deref().map_or(Ok(()), try_file)?;
-    let stop = StopSignal::take_over()?;
+    let outputs = flags.outputs.files().into_iter().chain([&flags.answers]);
+    try_files(outputs, flags.load.inputs().chain(flags.expect.as_deref()))?;
+    let patience = Patience::until(StopSignal::take_over()?);
     let environment = Environment::now();
-    let mut playlist = playlist(&flags.load, flags.is_endless)?;
+    let mut playlist = playlist(&flags.load, flags.is_endless, &patience)?;
     let plan = Plan {
         warmup: flags.warmup,
         duration: flags.duration,
@@ -38,7 +39,7 @@ pub(crate) fn run(flags: &ReplayFlags) -> Result<Verdict, Error> {
         ..plan(&flags.load, flags.pace())?
     };
     let mut progress = Progress::new(flags.outputs.quiet, flags.duration.unwrap_or_default());
-    let measured = open_loop::run(&plan, &mut playlist, &stop, &mut progress);
+    let measured = open_loop::run(&plan, &mut playlist, &patience, &mut progress);
     progress.finish();
     warn(&mut playlist);
     let mut measured = measured?;
@@ -60,18 +61,29 @@ fn wanted(flags: &ReplayFlags) -> Result<Wanted, Error> {
 }
 
 /// The requests to send.
-pub(crate) fn playlist(load: &LoadFlags, is_endless: bool) -> Result<Playlist, Error> {
+pub(crate) fn playlist(
+    load: &LoadFlags,
+    is_endless: bool,
+    patience: &Arc<Patience>,
+) -> Result<Playlist, Error> {
     let accounts = load.accounts.as_deref().map(Accounts::read).transpose()?;
-    if is_endless && trace::is_standard_input(&load.trace.file) {
-        return Err(Error::EndlessInput);
+    if is_endless && trace::is_read_once(&load.trace.file) {
+        return Err(Error::ReadOnce(trace::name(&load.trace.file)));
     }
-    let (flags, seed) = (load.trace.clone(), load.seed);
-    let open = move || trace::open(&flags.file, &flags.options(seed));
-    Playlist::new(
-        Box::new(open),
-        is_endless,
-        Rewriter::new(accounts.unwrap_or_default()),
-    )
+    let file = load.trace.file.clone();
+    let options = TraceOptions {
+        patience: Some(Arc::clone(patience)),
+        ..load.trace.options(load.seed)
+    };
+    let open = move || trace::open(&file, &options);
+    let rewriter = Rewriter::new(accounts.unwrap_or_default());
+    Playlist::new(Box::new(open), is_endless, rewriter).map_err(|error| {
+        if patience.is_over() {
+            Error::Stopped
+        } else {
+            error
+        }
+    })
 }
 
 /// What the commands have in common; without a warm-up and without an end.

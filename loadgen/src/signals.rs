@@ -40,16 +40,15 @@ impl StopSignal {
     }
 }
 
-/// Waits until one of `descriptors` is readable, at most `limit`.
+/// Waits until one of `descriptors` is readable, at most `limit`. Whether one is.
 pub(crate) fn wait_readable<'d>(
     descriptors: impl Iterator<Item = BorrowedFd<'d>>,
     limit: Duration,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let mut entries: Vec<PollFd<'d>> = descriptors
         .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
         .collect();
-    poll(&mut entries, timeout(limit))?;
-    Ok(())
+    Ok(poll(&mut entries, timeout(limit))? > 0)
 }
 
 /// Whole milliseconds, rounded up, so that a wait never ends before its time.

@@ -8,7 +8,8 @@ use crate::error::Error;
 /// Prints whole lines; a reader that has read enough is no failure.
 pub(crate) fn print(lines: impl Display) -> Result<(), Error> {
     let mut out = io::stdout().lock();
-    match write!(out, "{lines}").and_then(|()| out.flush()) {
+    let lines = harmless(&lines);
+    match out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Output(error)),
         _ => Ok(()),
     }
@@ -16,5 +17,25 @@ pub(crate) fn print(lines: impl Display) -> Result<(), Error> {
 
 /// Says a line. Nobody need read it: a closed standard error ends nothing.
 pub(crate) fn say(line: impl Display) {
-    let _ = writeln!(io::stderr(), "loadgen: {line}");
+    let _ = writeln!(io::stderr(), "loadgen: {}", harmless(&line));
+}
+
+/// Traces and results of others may hold names that would command a terminal.
+fn harmless(text: &impl Display) -> String {
+    let text = text.to_string();
+    let commands = |letter: char| letter.is_control() && letter != '\n';
+    text.replace(commands, "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_commands() {
+        assert_eq!(
+            harmless(&"a\x1b[2J\u{9b}µ\n\t"),
+            "a\u{fffd}[2J\u{fffd}µ\n\u{fffd}"
+        );
+    }
 }

@@ -1,12 +1,14 @@
 //! Run after run of the same requests at one rate after another: what ramp and knee are made of.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::load_flags::{LoadFlags, TrialFlags};
 use crate::open_loop::{self, Plan};
+use crate::patience::Patience;
 use crate::playlist::Playlist;
 use crate::replay;
 use crate::report::assertion::Assertion;
@@ -21,7 +23,7 @@ pub(crate) struct Trials<'f> {
     flags: &'f TrialFlags,
     plan: Plan,
     playlist: Playlist,
-    stop: StopSignal,
+    patience: Arc<Patience>,
 }
 
 impl<'f> Trials<'f> {
@@ -31,8 +33,8 @@ impl<'f> Trials<'f> {
         load: &LoadFlags,
         flags: &'f TrialFlags,
     ) -> Result<Self, Error> {
-        let stop = StopSignal::take_over()?;
-        let playlist = replay::playlist(load, true)?;
+        let patience = Patience::until(StopSignal::take_over()?);
+        let playlist = replay::playlist(load, true, &patience)?;
         let anything = flags.pace(1.0);
         let plan = Plan {
             warmup: flags.warmup,
@@ -43,7 +45,7 @@ impl<'f> Trials<'f> {
             flags,
             plan,
             playlist,
-            stop,
+            patience,
         })
     }
 
@@ -53,8 +55,12 @@ impl<'f> Trials<'f> {
         self.plan.duration = Some(duration);
         let environment = Environment::now();
         let mut progress = Progress::new(true, duration);
-        let mut measured =
-            open_loop::run(&self.plan, &mut self.playlist, &self.stop, &mut progress)?;
+        let mut measured = open_loop::run(
+            &self.plan,
+            &mut self.playlist,
+            &self.patience,
+            &mut progress,
+        )?;
         // Part of a run at this rate says nothing of the rate; the runs before do.
         if let Some(failure) = measured.take_failure() {
             return Err(failure);

@@ -26,7 +26,7 @@ impl Expected {
     /// # Errors
     /// When it cannot be read, has a line that is none, names a digest twice, or names none or more than [`MAX_DIGESTS`].
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
-        Self::from_input(Input::open(path)?, path)
+        Self::from_input(Input::open(path, None)?, path)
     }
 
     fn from_input(mut input: Input, path: &Path) -> Result<Self, Error> {

@@ -44,6 +44,12 @@ pub(crate) fn run(flags: &CompareFlags) -> Result<Verdict, Error> {
     let before = read(before)?;
     let after = read(after)?;
     let comparison = Comparison::of(&before, &after, flags.tolerance);
+    if !comparison.can_tell {
+        return Err(Error::Compare(format!(
+            "too little was measured to tell any difference: it takes {MIN_PAIRS} runs of each side in turn, or longer runs \
+             whose timelines have {MIN_PAIRS} parts"
+        )));
+    }
     print(&comparison)?;
     Ok(match comparison.overall() {
         Outcome::Worse => Verdict::Missed,
@@ -98,6 +104,8 @@ enum Outcome {
 
 struct Comparison {
     pairs: usize,
+    /// Whether a difference could be found at all, however large.
+    can_tell: bool,
     rows: Vec<Row>,
     /// What differs between the sides beside the build.
     differences: Vec<String>,
@@ -127,6 +135,7 @@ impl Comparison {
         };
         Self {
             pairs: before.len(),
+            can_tell: judge.is_paired || samples.iter().any(|(_, each)| each.has_blocks()),
             rows: samples
                 .iter()
                 .map(|(quantity, samples)| judge.row(*quantity, samples))
@@ -175,6 +184,11 @@ impl Samples {
             blocks_after: blocks(after),
         })
     }
+
+    /// Enough to be told apart.
+    fn has_blocks(&self) -> bool {
+        self.blocks_before.len().min(self.blocks_after.len()) >= MIN_PAIRS
+    }
 }
 
 /// What it takes to be a difference.
@@ -214,9 +228,7 @@ impl Judge {
         };
         let scaled = |values: &[f64]| values.iter().map(scale).collect::<Vec<f64>>();
         let (before, after) = (scaled(&samples.before), scaled(&samples.after));
-        if !self.is_paired
-            && samples.blocks_before.len().min(samples.blocks_after.len()) >= MIN_PAIRS
-        {
+        if !self.is_paired && samples.has_blocks() {
             return rank::unpaired(
                 &scaled(&samples.blocks_before),
                 &scaled(&samples.blocks_after),

@@ -22,6 +22,7 @@ mod zipf_fit;
 
 use crate::error::Error;
 use crate::flags::InspectFlags;
+use crate::report::try_files;
 use crate::result::write_json;
 use crate::stdio::print;
 use crate::trace;
@@ -30,6 +31,7 @@ use survey::Survey;
 /// Reads the whole trace, prints what is in it, and writes it.
 pub(crate) fn run(flags: &InspectFlags) -> Result<(), Error> {
     let file = &flags.trace.file;
+    try_files([&flags.json], [file.as_path()])?;
     let mut trace = trace::open(file, &flags.trace.options(flags.seed))?;
     if trace.is_endless() {
         return Err(Error::Endless(file.clone()));

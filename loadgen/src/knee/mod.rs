@@ -17,9 +17,9 @@ use crate::median::{confidence, cut_off, median};
 use crate::ramp::{heading, line};
 use crate::report::assertion::Assertion;
 use crate::report::terminal::{grouped_float, percent};
-use crate::report::{Verdict, html};
+use crate::report::{Verdict, html, try_files};
 use crate::result::{FORMAT, Knee, KneeLimit, RunResult, Series};
-use crate::stdio::print;
+use crate::stdio::{print, say};
 use crate::trials::{Outcome, Trials, outcome};
 use search::{Attempt, Found, Search, most_common};
 
@@ -33,11 +33,21 @@ const CONFIDENCE: f64 = 0.9;
 /// Searches, prints what is found, and writes all results.
 pub(crate) fn run(flags: &KneeFlags) -> Result<Verdict, Error> {
     let objectives = Assertion::list(&flags.slo).map_err(Error::Objectives)?;
+    if let Some(why) = objectives
+        .iter()
+        .find_map(|each| each.unmeasurable(flags.load.server_pid.is_some()))
+    {
+        return Err(Error::Objectives(why));
+    }
+    if flags.from > flags.to {
+        let (from, to) = (flags.from, flags.to);
+        return Err(Error::Steps(format!("--from {from} is above --to {to}")));
+    }
     let about_rate = |each: &&Assertion| !each.is_about_rate();
     if let Some(other) = flags.outputs.assertions.iter().find(about_rate) {
         return Err(Error::KneeAssertion(other.to_string()));
     }
-    flags.outputs.try_files()?;
+    try_files(flags.outputs.files(), flags.load.inputs())?;
     let mut trials = Trials::new("knee", &flags.load, &flags.trial)?;
     let mut runs = Vec::new();
     print(heading() + "\n")?;
@@ -56,9 +66,16 @@ pub(crate) fn run(flags: &KneeFlags) -> Result<Verdict, Error> {
             html::series::knee(&series, &objectives)
         })?;
     }
+    if let (Some(Error::NoKnee { .. }), Some(last)) = (&failure, series.runs.last()) {
+        let why = objectives
+            .iter()
+            .filter_map(|each| each.check_numbers(last).err());
+        why.for_each(|why| say(format_args!("not met: {why}")));
+    }
     match (failure.map_or(printed, Err), &series.knee) {
         (Err(failure), _) => Err(failure),
-        (Ok(()), None) => Err(Error::Stopped),
+        (Ok(()), None) if series.runs.is_empty() => Err(Error::Stopped),
+        (Ok(()), None) => Err(Error::StoppedSearch),
         (Ok(()), Some(knee)) => Ok(flags
             .outputs
             .check(|assertion| assertion.check_rate(knee.rate_per_s).err())),
@@ -101,7 +118,7 @@ fn search_all(
                     return (found, Some(error));
                 }
             }
-            Ok(None) => break,
+            Ok(None) | Err(Error::Stopped) => break,
             Err(error) => return (found, Some(error)),
         }
     }

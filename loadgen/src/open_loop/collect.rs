@@ -73,6 +73,8 @@ pub(super) struct Collector<'r> {
     sum: Part,
     timeline: Vec<IntervalResult>,
     server: Option<Server>,
+    /// Why it is not measured any more.
+    server_gone: Option<Error>,
     stolen_before: Option<Stolen>,
     /// Before the last replies are waited for, when the machine does little.
     stolen_after: Option<Stolen>,
@@ -96,6 +98,7 @@ impl<'r> Collector<'r> {
             sum: Part::new(0, 0),
             timeline: Vec::new(),
             server: server.transpose()?,
+            server_gone: None,
             stolen_before: None,
             stolen_after: None,
             ended_early: false,
@@ -120,20 +123,32 @@ impl<'r> Collector<'r> {
     }
 
     /// Reads the server's clock when the window opens and when it closes, and then what was stolen.
-    pub(super) fn read_clocks(&mut self, shared: &Shared) -> Result<(), Error> {
+    pub(super) fn read_clocks(&mut self, shared: &Shared) {
         let is_open = self.elapsed() >= self.plan.warmup;
         let is_over = shared.finished.load(Ordering::Relaxed) >= self.plan.cores.len();
         if is_over && self.stolen_after.is_none() {
             self.stolen_after = Stolen::now(&self.plan.cores);
         }
-        match &mut self.server {
-            Some(server) => server.read(is_open, is_over),
-            None => Ok(()),
+        if let Some(server) = &mut self.server {
+            let read = server.read(is_open, is_over);
+            self.note_server(read);
+        }
+    }
+
+    /// What is measured of the server, while it is there: the rest of the result stands without.
+    fn note_server<T>(&mut self, read: Result<T, Error>) -> Option<T> {
+        match read {
+            Ok(read) => Some(read),
+            Err(gone) => {
+                self.server = None;
+                self.server_gone = Some(gone);
+                None
+            }
         }
     }
 
     /// A sender has ended a part.
-    pub(super) fn take(&mut self, mut part: Part) -> Result<(), Error> {
+    pub(super) fn take(&mut self, mut part: Part) {
         self.reached[part.sender] = if part.is_last { ENDED } else { part.number + 1 };
         let place = (part.number - self.complete) as usize;
         while self.open.len() <= place {
@@ -147,37 +162,33 @@ impl<'r> Collector<'r> {
             && let Some(part) = self.open.pop_front()
         {
             self.complete += 1;
-            self.close(&part)?;
+            self.close(&part);
         }
-        Ok(())
     }
 
     /// A part of the window is complete.
-    fn close(&mut self, part: &Part) -> Result<(), Error> {
+    fn close(&mut self, part: &Part) {
         let used = self.server.as_mut().map(Server::used_since_last_part);
+        let used = used.and_then(|used| self.note_server(used));
         let answered = part.tally.answered();
         let length = Duration::from_nanos(part.length_ns);
         let interval = IntervalResult {
-            server_cpu_ns_per_request: used.transpose()?.map(|used| used.ns_each(answered)),
+            server_cpu_ns_per_request: used.map(|used| used.ns_each(answered)),
             lag: Some(part.lag.percentiles()),
             ..part.tally.interval(length, self.plan.keeps_histograms)
         };
         self.progress.interval(&interval);
         self.timeline.push(interval);
         self.sum.add(part);
-        Ok(())
     }
 
     /// All senders have ended.
-    pub(super) fn finish(self, ended: Vec<Ended>, fed: Fed) -> Result<Measured, Error> {
+    pub(super) fn finish(mut self, ended: Vec<Ended>, fed: Fed) -> Measured {
         let losses = ended
             .iter()
             .fold(Losses::default(), |sum, each| sum.plus(&each.losses));
-        let last_sent = ended
-            .iter()
-            .map(|each| each.last_sent)
-            .max()
-            .unwrap_or_default();
+        let sending_ended = ended.iter().map(|each| each.sending).max();
+        let sending_ended = sending_ended.unwrap_or_default();
         let idle: Duration = ended.iter().map(|each| each.idle).sum();
         let steps = ended
             .iter()
@@ -186,8 +197,8 @@ impl<'r> Collector<'r> {
             .unwrap_or_default();
         // The last requests of a constant rate are due before the end of the time.
         let sending = match self.plan.length() {
-            Some(length) if !fed.is_exhausted && !self.ended_early => length.max(last_sent),
-            _ => last_sent,
+            Some(length) if !fed.is_exhausted && !self.ended_early => length.max(sending_ended),
+            _ => sending_ended,
         };
         let window = sending.saturating_sub(self.plan.warmup);
         let gaps: Vec<SenderGaps> = ended.iter().map(|each| each.gaps).collect();
@@ -195,9 +206,10 @@ impl<'r> Collector<'r> {
         let stolen = self.stolen_before.zip(stolen_after);
         let longest_lag = ended.iter().map(|each| each.longest_lag).max();
         let intended = self.sum.tally.all_sent() + losses.unsent;
-        let server = self.server.map(Server::finish).transpose()?;
+        let server = self.server.take().map(Server::finish);
+        let server = server.and_then(|server| self.note_server(server));
         let (server, dropped) = server.map_or((None, None), |(used, drops)| (used, Some(drops)));
-        Ok(Measured {
+        Measured {
             void: void(&self.sum.lag, losses.unsent, intended, steps),
             losses: losses.attributed(dropped),
             tally: self.sum.tally,
@@ -214,13 +226,13 @@ impl<'r> Collector<'r> {
             sockets: fed.sockets,
             addresses: fed.addresses,
             ended_early: self.ended_early || fed.failure.is_some(),
-            failure: fed.failure,
+            failure: fed.failure.or(self.server_gone),
             machine: machine::gaps(&gaps, stolen),
             answers: Learned::of(
                 ended.into_iter().map(|each| each.answers).collect(),
                 &fed.digests,
             ),
-        })
+        }
     }
 }
 
@@ -255,6 +267,19 @@ fn void(lag: &Latencies, unsent: u64, intended: u64, clock_steps: u32) -> Option
 }
 
 impl Measured {
+    /// Itself, if any request that counts was to be sent.
+    pub(super) fn or_nothing(self, warmup: Duration) -> Result<Self, Error> {
+        if self.intended > 0 {
+            Ok(self)
+        } else if let Some(failure) = self.failure {
+            Err(failure)
+        } else if self.ended_early {
+            Err(Error::Stopped)
+        } else {
+            Err(Error::NothingSent(warmup.as_secs_f64()))
+        }
+    }
+
     /// The latest counts of each digest that was asked about, in the digests' order, where they were to be kept.
     pub(crate) fn latest_answers(&self) -> &[(Digest, DigestCounts)] {
         &self.answers.latest

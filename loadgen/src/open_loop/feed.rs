@@ -18,6 +18,7 @@ use super::clock::nanoseconds;
 use super::outstanding::Outstanding;
 use crate::answers::numbers::{DigestNumber, Numbers};
 use crate::error::Error;
+use crate::patience::Patience;
 use crate::playlist::Playlist;
 use crate::schedule::Schedule;
 use crate::socket;
@@ -65,6 +66,7 @@ pub(super) struct Prepared {
 pub(super) struct Feed<'r> {
     plan: &'r Plan,
     playlist: &'r mut Playlist,
+    patience: &'r Patience,
     schedule: Schedule,
     sources: Sources,
     digests: Numbers,
@@ -113,12 +115,14 @@ impl<'r> Feed<'r> {
     pub(super) fn new(
         plan: &'r Plan,
         playlist: &'r mut Playlist,
+        patience: &'r Patience,
         outlets: Vec<Outlet>,
         ready: SyncSender<()>,
     ) -> Self {
         Self {
             plan,
             playlist,
+            patience,
             schedule: Schedule::new(plan.pace, plan.seed),
             sources: Sources::new(plan.max_sockets, plan.prefix),
             digests: Numbers::new(&plan.answers),
@@ -134,12 +138,14 @@ impl<'r> Feed<'r> {
         let prepared = self.prepare_all();
         self.hand_over_all();
         let is_exhausted = !matches!(prepared, Ok(Cut::Time));
+        // A trace that was not waited for any longer is in order.
+        let failure = prepared.err().filter(|_| !self.patience.is_over());
         Fed {
             sockets: self.sources.sockets(),
             addresses: self.sources.addresses(),
             is_exhausted,
             digests: self.digests,
-            failure: prepared.err(),
+            failure,
         }
     }
 

@@ -42,6 +42,7 @@ use crate::answers::numbers::Wanted;
 use crate::cpu;
 use crate::error::Error;
 use crate::latency::Latencies;
+use crate::patience::Patience;
 use crate::playlist::Playlist;
 use crate::report::progress::Progress;
 use crate::schedule::Pace;
@@ -153,9 +154,10 @@ impl Part {
 pub(crate) fn run(
     plan: &Plan,
     playlist: &mut Playlist,
-    stop: &StopSignal,
+    patience: &Patience,
     progress: &mut Progress,
 ) -> Result<Measured, Error> {
+    patience.set_over(false);
     // The senders' cores are theirs alone, as far as it depends on this process.
     cpu::avoid(plan.cores.iter().flatten().copied())?;
     let mut collector = Collector::new(plan, progress)?;
@@ -193,25 +195,33 @@ pub(crate) fn run(
             senders.push((start, scope.spawn(run)));
         }
         drop((part_sender, calibrated));
-        let feed = Feed::new(plan, playlist, outlets, ready);
+        let feed = Feed::new(plan, playlist, patience, outlets, ready);
         let feed = scope.spawn(|| feed.run());
-        let watched = begin(&is_ready, &is_calibrated, &mut senders).map(|start| {
+        let started = begin(&is_ready, &is_calibrated, &mut senders, patience);
+        let watched = started.map(|start| {
             collector.begin(start);
-            watch(plan, &shared, stop, &parts, &mut collector)
+            watch(plan, &shared, patience.stop(), &parts, &mut collector)
         });
         shared.stop.store(true, Ordering::Relaxed);
         let senders: Vec<_> = senders.into_iter().map(|(_, sender)| sender).collect();
         // Nobody may wait for a place in a channel that is no longer read.
         drop(parts);
         let ended: Result<Vec<Ended>, Error> = senders.into_iter().map(join).collect();
+        // Nor for a trace that does not come.
+        patience.set_over(true);
         let sent = join(feed);
         watched.transpose()?;
         let ended = ended?;
         if !shared.has_answer.load(Ordering::Relaxed) {
-            let nobody = nobody(plan, &shared, collector.elapsed());
-            return Err(sent.failure.unwrap_or(nobody));
+            let why = if patience.stop().has_come()? {
+                Error::Stopped
+            } else {
+                nobody(plan, &shared, collector.elapsed())
+            };
+            return Err(sent.failure.unwrap_or(why));
         }
-        collector.finish(ended, sent)
+        let measured = collector.finish(ended, sent);
+        measured.or_nothing(plan.warmup)
     })
 }
 
@@ -220,13 +230,18 @@ type Senders<'scope> = Vec<(
     ScopedJoinHandle<'scope, Result<Ended, Error>>,
 )>;
 
-/// Starts all senders at one moment, when there is something to send; `None` if there will never be.
+/// Starts all senders at one moment, when there is something to send; `None` if there will never be, or nobody waits for it.
 fn begin(
     is_ready: &Receiver<()>,
     is_calibrated: &Receiver<()>,
     senders: &mut Senders<'_>,
+    patience: &Patience,
 ) -> Option<Instant> {
-    is_ready.recv().ok()?;
+    while let Err(none) = is_ready.recv_timeout(WATCH_EVERY) {
+        if none == RecvTimeoutError::Disconnected || patience.is_over() {
+            return None;
+        }
+    }
     // One that cannot is gone, and says why when it is joined.
     is_calibrated.iter().for_each(drop);
     let start = Instant::now() + HEAD_START;
@@ -275,11 +290,11 @@ fn watch(
 ) -> Result<(), Error> {
     loop {
         match parts.recv_timeout(collector.next_look()) {
-            Ok(part) => collector.take(part)?,
+            Ok(part) => collector.take(part),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        collector.read_clocks(shared)?;
+        collector.read_clocks(shared);
         if stop.has_come()? {
             collector.ended_early = true;
             shared.stop.store(true, Ordering::Relaxed);

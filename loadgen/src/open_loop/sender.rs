@@ -48,6 +48,8 @@ const LONGEST_SLEEP_NS: u64 = 5_000_000;
 /// Wakes from a sleep so long before a request is due, because sleeps end late.
 const WAKE_EARLY_NS: u64 = 500_000;
 const NS_PER_MS: u64 = 1_000_000;
+/// A trace that does not come is waited for so long after the end of the time, when nothing of it can be due any more.
+const STARVED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What all senders of a run share.
 #[derive(Debug, Default)]
@@ -98,7 +100,6 @@ pub(super) struct Sender<'r> {
     idle_ns: u64,
     /// Of that: the feed had nothing ready.
     starved_ns: u64,
-    last_sent_ns: u64,
 }
 
 /// What is left to say when a sender has ended.
@@ -107,8 +108,8 @@ pub(super) struct Ended {
     pub(super) losses: Losses,
     /// Time without anything to do while there was something left to send.
     pub(super) idle: Duration,
-    /// When the last request was sent, since the start.
-    pub(super) last_sent: Duration,
+    /// From the start until it had sent all, or was stopped.
+    pub(super) sending: Duration,
     /// Of all requests, the warm-up's among them.
     pub(super) longest_lag: Duration,
     pub(super) clock_steps: u32,
@@ -154,7 +155,6 @@ impl<'r> Sender<'r> {
             expires_next: 0,
             idle_ns: 0,
             starved_ns: 0,
-            last_sent_ns: 0,
         }
     }
 
@@ -176,7 +176,7 @@ impl<'r> Sender<'r> {
         Ok(Ended {
             losses: self.losses,
             idle: Duration::from_nanos(self.idle_ns),
-            last_sent: Duration::from_nanos(self.last_sent_ns),
+            sending: Duration::from_nanos(sending_ended_ns),
             longest_lag: Duration::from_nanos(self.longest_lag_ns),
             clock_steps: self.clock.steps(),
             answers: self.answers,
@@ -206,6 +206,9 @@ impl<'r> Sender<'r> {
                 self.idle_ns += now_ns - began_ns;
                 if self.queue.next_ns().is_none() && !self.queue.has_ended() {
                     self.starved_ns += now_ns - began_ns;
+                    if self.is_overdue(now_ns) {
+                        break;
+                    }
                 }
             }
             if now_ns >= next_tick_ns {
@@ -217,6 +220,12 @@ impl<'r> Sender<'r> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the end of the time is so long over that nothing need be waited for.
+    fn is_overdue(&self, now_ns: u64) -> bool {
+        let length = self.plan.length();
+        length.is_some_and(|length| now_ns > nanoseconds(length + STARVED_PATIENCE))
     }
 
     /// Takes replies until none is missing, or the limit is over for all.
@@ -311,7 +320,6 @@ impl<'r> Sender<'r> {
         } else if !outstanding.open_unmarked(sent) {
             note_lost(part, losses, &sent);
         }
-        self.last_sent_ns = now_ns;
         let lag_ns = now_ns.saturating_sub(request.intended_ns);
         self.longest_lag_ns = self.longest_lag_ns.max(lag_ns);
         Ok(true)

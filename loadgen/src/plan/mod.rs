@@ -14,7 +14,7 @@ use crate::flags::PlanFlags;
 use crate::report::html::page::{self, Cell, Table, Tile};
 use crate::report::html::{short, three_digits, time};
 use crate::report::terminal::{grouped_float, percent};
-use crate::report::write_file;
+use crate::report::{try_files, write_file};
 use crate::result::{Knee, KneeLimit, RunResult, Saved};
 use crate::stdio::print;
 use model::{
@@ -24,13 +24,15 @@ use model::{
 
 /// Plans, prints the plan, and writes its page.
 pub(crate) fn run(flags: &PlanFlags) -> Result<(), Error> {
+    try_files([&flags.html], flags.results.iter().map(PathBuf::as_path))?;
     let (runs, knee) = read(&flags.results)?;
     let knee_per_s = knee.as_ref().map(|knee| knee.rate_per_s);
     let measured = Measured::of(&runs, knee_per_s).ok_or_else(|| {
         let why = "no run says anything of the server: all are void, or without an answer";
         Error::Plan(why.to_owned())
     })?;
-    let cores_of_machine = f64::from(runs[0].environment.cores);
+    // Results of others may name none.
+    let cores_of_machine = f64::from(runs[0].environment.cores.max(1));
     let demand = Demand {
         target_rate_per_s: flags.target_rate,
         headroom: flags.headroom,
@@ -77,6 +79,11 @@ fn read(paths: &[PathBuf]) -> Result<(Vec<RunResult>, Option<Knee>), Error> {
     for path in paths {
         match Saved::read(path)? {
             Saved::Run(run) => runs.push(run),
+            Saved::Series(series) if series.kind == "knee" && series.knee.is_none() => {
+                let problem =
+                    "holds a search that found no knee: no rate is known to meet its objectives";
+                return Err(Error::WrongResult(path.clone(), problem.to_owned()));
+            }
             Saved::Series(series) => {
                 knee = series.knee.or(knee);
                 runs.extend(series.runs);

@@ -124,7 +124,8 @@ impl Measured {
     pub(crate) fn of(runs: &[RunResult], knee_per_s: Option<f64>) -> Option<Self> {
         let usable: Vec<&RunResult> = runs
             .iter()
-            .filter(|run| (run.void.is_none() || run.is_only_late()) && run.answered > 0)
+            .filter(|run| run.void.is_none() || run.is_only_late())
+            .filter(|run| run.answered > 0 && run.rate_per_s > 0.0)
             .collect();
         let fits = |run: &&&RunResult| knee_per_s.is_none_or(|knee| run.rate_per_s <= knee * 1.02);
         let candidates = usable.iter().filter(fits);

@@ -125,6 +125,16 @@ impl Assertion {
         self.measure(run).ok()
     }
 
+    /// Why no trial of a search has the value, if so.
+    pub(crate) fn unmeasurable(&self, has_server: bool) -> Option<String> {
+        let why = match self.quantity {
+            Quantity::Cpu if !has_server => "it takes --server-pid",
+            Quantity::Differences => "only replay compares answers, with --expect",
+            _ => return None,
+        };
+        Some(format!("{self}: {why}"))
+    }
+
     /// What the value must be related to.
     pub(crate) fn limit(&self) -> f64 {
         self.limit

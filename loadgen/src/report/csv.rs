@@ -2,9 +2,10 @@
 //! each.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use crate::latency::Percentiles;
-use crate::result::{IntervalResult, RunResult};
+use crate::result::{IntervalResult, RunResult, per_second};
 
 /// Times are in microseconds, as the names say; empty cells are what was not measured.
 const HEADER: &str = "ended_epoch_s,length_s,operation,sent,answered,lost,rate_per_s,\
@@ -53,10 +54,10 @@ fn write_interval(interval: &IntervalResult, out: &mut impl Write) -> io::Result
 }
 
 impl Row<'_> {
-    #[expect(clippy::cast_precision_loss, reason = "no run has 2^52 requests")]
     fn write(&self, interval: &IntervalResult, out: &mut impl Write) -> io::Result<()> {
         let [sent, answered, lost] = self.counts;
-        let rate_per_s = answered as f64 / interval.length_s;
+        let length = Duration::from_secs_f64(interval.length_s);
+        let rate_per_s = per_second(answered, length);
         write!(
             out,
             "{:.3},{:.6},{},{sent},{answered},{lost},{rate_per_s:.1}",

@@ -5,10 +5,12 @@
 //! - `html`: a page of its own;
 //! - `csv`, `hgrm`, `hlog`: the timeline, the percentiles and the timeline's histograms, for other programs;
 //! - `series`: what many runs say together;
+//! - `files`: where all that goes;
 //! - `assertion`: what the run is held to.
 
 pub(crate) mod assertion;
 mod csv;
+mod files;
 mod hgrm;
 mod hlog;
 pub(crate) mod html;
@@ -16,9 +18,7 @@ pub(crate) mod progress;
 pub(crate) mod series;
 pub(crate) mod terminal;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::result::RunResult;
 use crate::stdio::{print, say};
 use assertion::Assertion;
+pub(crate) use files::{try_files, write_file};
 use terminal::Summary;
 
 /// Where results go, and what they are held to; the same for every command that makes some.
@@ -47,8 +48,8 @@ pub(crate) struct Outputs {
     /// Write a page here that shows everything in a browser, in one file
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Fail (status 1) unless this holds: 'p99<2ms', 'check.p99.9<=5ms', 'loss=0', 'loss<0.01%', 'rate>50000', 'errors=0', 'differences=0';
-    /// may be given several times. Latency counts from the intended time of sending where there is one; 'p99.service' and
+    /// Fail (status 1) unless this holds: 'p99<2ms', 'check.p99.9<=5ms', 'loss=0', 'loss<0.01%', 'rate>50000', 'errors=0', 'cpu<9us'
+    /// (with --server-pid), of replay 'lag.p99<1ms' and 'differences=0' (with --expect); may be given several times. Latency counts from the intended time of sending where there is one; 'p99.service' and
     /// 'p99.intended' name one
     #[arg(long = "assert", value_name = "REQUIREMENT")]
     pub(crate) assertions: Vec<Assertion>,
@@ -65,13 +66,9 @@ pub(crate) enum Verdict {
 }
 
 impl Outputs {
-    /// Fails if a file cannot be written: to be called before a long run rather than found out after it.
-    pub(crate) fn try_files(&self) -> Result<(), Error> {
-        let paths = [&self.json, &self.csv, &self.hgrm, &self.hlog, &self.html];
-        paths
-            .into_iter()
-            .flatten()
-            .try_for_each(|path| try_file(path))
+    /// All there may be, for [`try_files`].
+    pub(crate) fn files(&self) -> [&Option<PathBuf>; 5] {
+        [&self.json, &self.csv, &self.hgrm, &self.hlog, &self.html]
     }
 
     /// Whether the histograms of the timeline are needed.
@@ -120,33 +117,6 @@ impl Outputs {
     }
 }
 
-/// Fails if a file cannot be written. One that is there keeps what is in it; one that is not is not left behind: there may
-/// never be a result.
-pub(crate) fn try_file(path: &Path) -> Result<(), Error> {
-    let was_there = path.symlink_metadata().is_ok();
-    let tried = OpenOptions::new().create(true).append(true).open(path);
-    let tried = tried.and_then(|_| {
-        if was_there {
-            Ok(())
-        } else {
-            fs::remove_file(path)
-        }
-    });
-    tried.map_err(|source| Error::Write(path.to_owned(), source))
-}
-
-/// Writes a file anew, whatever `content` writes.
-pub(crate) fn write_file(
-    path: &Path,
-    content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> Result<(), Error> {
-    let written = File::create(path).map(BufWriter::new).and_then(|mut out| {
-        content(&mut out)?;
-        out.flush()
-    });
-    written.map_err(|source| Error::Write(path.to_owned(), source))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,18 +136,21 @@ mod tests {
             quiet: true,
         };
         assert!(outputs.keeps_histograms());
-        outputs.try_files().unwrap();
+        try_files(outputs.files(), []).unwrap();
         assert_eq!(folder.path().read_dir().unwrap().count(), 0);
         assert_eq!(outputs.write(&example(1.0)).unwrap(), Verdict::Met);
         for name in ["a.json", "a.csv", "a.hgrm", "a.hlog", "a.html"] {
             let length = folder.path().join(name).metadata().unwrap().len();
             assert!(length > 500, "{name} has {length} bytes");
         }
-        outputs.try_files().unwrap();
+        try_files(outputs.files(), []).unwrap();
         assert!(folder.path().join("a.json").metadata().unwrap().len() > 500);
         outputs.assertions.push("loss=0".parse().unwrap());
         assert_eq!(outputs.write(&example(1.0)).unwrap(), Verdict::Missed);
         outputs.csv = path("missing/a.csv");
-        assert!(matches!(outputs.try_files(), Err(Error::Write(..))));
+        assert!(matches!(
+            try_files(outputs.files(), []),
+            Err(Error::Write(..))
+        ));
     }
 }

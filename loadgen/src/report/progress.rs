@@ -31,7 +31,7 @@ enum Style {
 }
 
 impl Progress {
-    /// For a window of this length.
+    /// For a window of this length; of none, where that is not known.
     pub(crate) fn new(quiet: bool, duration: Duration) -> Self {
         let style = match (quiet, io::stderr().is_terminal()) {
             (true, _) => Style::Quiet,
@@ -72,14 +72,20 @@ impl Progress {
 
     fn line(&self, interval: &IntervalResult) -> String {
         let latency = interval.intended.unwrap_or(interval.service);
+        let left = match self.duration {
+            Duration::ZERO => String::new(),
+            duration => {
+                let left = duration.saturating_sub(self.passed);
+                format!(", {:.0} s left", left.as_secs_f64())
+            }
+        };
         format!(
-            "{:.0} s: {} answers/s, p50 {} us, p99 {} us, lost {}, {:.0} s left",
+            "{:.0} s: {} answers/s, p50 {} us, p99 {} us, lost {}{left}",
             self.passed.as_secs_f64(),
             grouped_float(interval.rate_per_s()),
             grouped_float(latency.p50_us),
             grouped_float(latency.p99_us),
             grouped(self.lost),
-            self.duration.saturating_sub(self.passed).as_secs_f64(),
         )
     }
 }
@@ -110,5 +116,7 @@ mod tests {
             progress.line(&interval),
             "2 s: 10,000 answers/s, p50 5,001 us, p99 9,904 us, lost 4, 8 s left"
         );
+        let endless = Progress::new(true, Duration::ZERO);
+        assert!(endless.line(&interval).ends_with(", lost 0"));
     }
 }

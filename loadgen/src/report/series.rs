@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::assertion::Assertion;
-use super::{Verdict, try_file, write_file};
+use super::{Verdict, write_file};
 use crate::error::Error;
 use crate::result::{RunResult, Series};
 use crate::stdio::say;
@@ -32,13 +32,9 @@ pub(crate) struct SeriesOutputs {
 }
 
 impl SeriesOutputs {
-    /// Fails if a file cannot be written: to be called before the first run rather than found out after the last.
-    pub(crate) fn try_files(&self) -> Result<(), Error> {
-        let paths = [&self.json, &self.csv, &self.html];
-        paths
-            .into_iter()
-            .flatten()
-            .try_for_each(|path| try_file(path))
+    /// All there may be, for [`try_files`](super::try_files).
+    pub(crate) fn files(&self) -> [&Option<PathBuf>; 3] {
+        [&self.json, &self.csv, &self.html]
     }
 
     /// Writes what is asked for; `objectives` are those of a search, `page` makes its page.
@@ -122,6 +118,7 @@ fn write_run(run: &RunResult, objectives: &[Assertion], out: &mut impl Write) ->
 
 #[cfg(test)]
 mod tests {
+    use super::super::try_files;
     use super::*;
     use crate::result::FORMAT;
     use crate::result::tests::{example, scheduled};
@@ -158,12 +155,15 @@ mod tests {
             html: path("a.html"),
             assertions: Vec::new(),
         };
-        outputs.try_files().unwrap();
+        try_files(outputs.files(), []).unwrap();
         outputs.write(&series(), &[], || "page".to_owned()).unwrap();
         for name in ["a.json", "a.csv", "a.html"] {
             assert!(folder.path().join(name).metadata().unwrap().len() > 3);
         }
         outputs.html = path("missing/a.html");
-        assert!(matches!(outputs.try_files(), Err(Error::Write(..))));
+        assert!(matches!(
+            try_files(outputs.files(), []),
+            Err(Error::Write(..))
+        ));
     }
 }

@@ -136,7 +136,7 @@ fn impossible(run: &RunResult) -> Option<String> {
         .find_map(|(name, number, most)| {
             let number = number.filter(|number| !(0.0..=most).contains(number))?;
             Some(format!(
-                "has {name}: {number}; expected a number from 0 to {most}"
+                "has {name}: {number}; expected a number from 0 to {most:e}"
             ))
         })
 }

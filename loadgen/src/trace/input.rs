@@ -1,11 +1,12 @@
 //! A trace file's bytes, as a window that moves over them.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::decompress::decompressed;
 use crate::error::Error;
+use crate::patience::{Patience, PatientFile};
 
 /// Bytes asked for at a time.
 const READ_BYTES: usize = 64 * 1024;
@@ -36,21 +37,36 @@ pub(super) enum Parsed<T> {
     Wrong(&'static str),
 }
 
+/// Whether it can be read only once: standard input, a named pipe.
+pub(crate) fn is_read_once(path: &Path) -> bool {
+    is_standard_input(path) || path.metadata().is_ok_and(|found| !found.is_file())
+}
+
+/// What it is called in messages.
+pub(crate) fn name(path: &Path) -> String {
+    if is_standard_input(path) {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}
+
 /// Whether a name stands for standard input.
-pub(crate) fn is_standard_input(path: &Path) -> bool {
+fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
 impl Input {
     /// Opens `path`; `-` is standard input.
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(path: &Path, patience: Option<Arc<Patience>>) -> Result<Self, Error> {
         let failed = |source| Error::Read(path.to_owned(), source);
-        let source = if is_standard_input(path) {
-            decompressed(io::stdin())
+        let file = if is_standard_input(path) {
+            PatientFile::standard_input(patience)
         } else {
-            File::open(path).and_then(decompressed)
+            PatientFile::open(path, patience)
         };
-        Ok(Self::new(path, source.map_err(failed)?))
+        let source = file.and_then(decompressed).map_err(failed)?;
+        Ok(Self::new(path, source))
     }
 
     /// The bytes of `source`, which is called `path` in errors.

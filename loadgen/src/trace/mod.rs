@@ -31,12 +31,14 @@ mod usage_log;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::patience::Patience;
 use digests::Digests;
 pub(crate) use digests::words;
-pub(crate) use input::{Input, is_standard_input};
+pub(crate) use input::{Input, is_read_once, name};
 use pcap::Pcap;
 use pcapng::Pcapng;
 use skipped::Reason;
@@ -63,12 +65,14 @@ pub(crate) const LONGEST_DATAGRAM_BYTES: usize = 65_507;
 pub(crate) struct Source(pub(crate) SocketAddr);
 
 /// How a trace is to be read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(crate) struct TraceOptions {
     /// The UDP port of the server in a capture.
     pub(crate) port: u16,
     /// Decides what a synthetic mix makes up.
     pub(crate) seed: u64,
+    /// How long a pipe is waited for; without it, for ever.
+    pub(crate) patience: Option<Arc<Patience>>,
 }
 
 /// What a trace was read from.
@@ -163,7 +167,7 @@ fn made_up(mix: &str, seed: u64) -> Result<(Format, Box<dyn Reader>), Error> {
 }
 
 fn recorded(path: &Path, options: &TraceOptions) -> Result<(Format, Box<dyn Reader>), Error> {
-    let mut input = Input::open(path)?;
+    let mut input = Input::open(path, options.patience.clone())?;
     while input.coming().len() < BEGINNING_BYTES && input.read_more()? {}
     let beginning = input.coming();
     if beginning.is_empty() {
@@ -274,6 +278,7 @@ mod tests {
     const OPTIONS: TraceOptions = TraceOptions {
         port: 24441,
         seed: 1,
+        patience: None,
     };
     const PING: &[u8] = b"Op: ping\n\n";
 

@@ -3,6 +3,7 @@
 //! Known digests are the ones that `blast --preload` reports with the same seed. A burst is a campaign: reports one after
 //! another, by whatever sources, are about the same digest.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
@@ -20,6 +21,8 @@ const FIRST_SOURCE: u32 = u32::from_be_bytes([10, 0, 0, 0]);
 /// Sources that fit into 10.0.0.0/8.
 const MAX_SOURCES: u32 = 1 << 24;
 const MAX_EXPONENT: f64 = 10.0;
+/// Less than one request a day is mistyped.
+const MIN_RATE_PER_S: f64 = 1e-5;
 const MAX_RATE_PER_S: f64 = 1e9;
 const MAX_BURST: f64 = 1e6;
 const NS_PER_S: f64 = 1e9;
@@ -94,10 +97,14 @@ impl FromStr for SyntheticMix {
         if text.split(',').any(names_operation) {
             mix.weights = [0.0; Operation::ALL.len()];
         }
+        let mut keys = BTreeSet::new();
         for part in text.split(',').filter(|part| !part.is_empty()) {
             let (key, value) = part
                 .split_once('=')
                 .ok_or_else(|| failed(part, "expected KEY=VALUE".to_owned()))?;
+            if !keys.insert(key) {
+                return Err(failed(part, "expected each key once".to_owned()));
+            }
             mix.set(key, value)
                 .map_err(|problem| failed(part, problem))?;
         }
@@ -126,7 +133,7 @@ impl SyntheticMix {
             "malformed" => self.malformed = number(0.0, 1.0)?,
             "sources" => self.sources = whole(value, MAX_SOURCES)?,
             "source-zipf" => self.source_zipf = number(0.0, MAX_EXPONENT)?,
-            "rate" => self.rate_per_s = number(f64::MIN_POSITIVE, MAX_RATE_PER_S)?,
+            "rate" => self.rate_per_s = number(MIN_RATE_PER_S, MAX_RATE_PER_S)?,
             "requests" => self.requests = Some(whole(value, u64::MAX)?),
             _ => return self.set_weight(key, value),
         }
