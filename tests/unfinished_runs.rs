@@ -96,6 +96,7 @@ fn a_trace_that_stops_coming_ends_with_the_time() {
     assert_eq!(result["answered"], sent);
     assert_eq!(seen.load(Ordering::Relaxed), sent);
     assert_eq!(result["ended_early"], false);
+    assert_eq!(result["window_s"], 1.5);
 }
 
 #[test]

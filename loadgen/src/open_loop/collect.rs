@@ -221,7 +221,8 @@ impl<'r> Collector<'r> {
             timeline: self.timeline,
             window,
             intended,
-            idle_share: ratio(idle, sending * as_u32(ended.len())),
+            // Who waited for a trace that did not come did so for longer than that.
+            idle_share: ratio(idle, sending * as_u32(ended.len())).min(1.0),
             server,
             sockets: fed.sockets,
             addresses: fed.addresses,

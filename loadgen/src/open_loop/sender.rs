@@ -164,8 +164,7 @@ impl<'r> Sender<'r> {
         let account = ThreadAccount::now();
         wait_until(start);
         self.clock = Clock::new(start);
-        self.send_and_receive()?;
-        let sending_ended_ns = self.clock.now_ns();
+        let sending_ended_ns = self.send_and_receive()?;
         let in_run = ThreadAccount::now().since(account);
         self.shared.finished.fetch_add(1, Ordering::Relaxed);
         self.drain()?;
@@ -188,7 +187,8 @@ impl<'r> Sender<'r> {
         })
     }
 
-    fn send_and_receive(&mut self) -> io::Result<()> {
+    /// Until when, since the start.
+    fn send_and_receive(&mut self) -> io::Result<u64> {
         let mut now_ns = self.clock.now_ns();
         let mut next_tick_ns = now_ns;
         while !self.queue.has_ended() {
@@ -206,8 +206,8 @@ impl<'r> Sender<'r> {
                 self.idle_ns += now_ns - began_ns;
                 if self.queue.next_ns().is_none() && !self.queue.has_ended() {
                     self.starved_ns += now_ns - began_ns;
-                    if self.is_overdue(now_ns) {
-                        break;
+                    if let Some(end_ns) = self.overdue_since_ns(now_ns) {
+                        return Ok(end_ns);
                     }
                 }
             }
@@ -219,13 +219,14 @@ impl<'r> Sender<'r> {
                 self.tick(now_ns);
             }
         }
-        Ok(())
+        Ok(self.clock.now_ns())
     }
 
-    /// Whether the end of the time is so long over that nothing need be waited for.
-    fn is_overdue(&self, now_ns: u64) -> bool {
-        let length = self.plan.length();
-        length.is_some_and(|length| now_ns > nanoseconds(length + STARVED_PATIENCE))
+    /// The end of the time, if that is so long over that nothing need be waited for.
+    fn overdue_since_ns(&self, now_ns: u64) -> Option<u64> {
+        let length_ns = nanoseconds(self.plan.length()?);
+        let patience_ns = nanoseconds(STARVED_PATIENCE);
+        (now_ns > length_ns + patience_ns).then_some(length_ns)
     }
 
     /// Takes replies until none is missing, or the limit is over for all.
