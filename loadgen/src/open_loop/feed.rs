@@ -7,6 +7,7 @@
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +17,7 @@ use pyzor_protocol::Operation;
 use super::Plan;
 use super::clock::nanoseconds;
 use super::outstanding::Outstanding;
+use super::sender::Shared;
 use crate::answers::numbers::{DigestNumber, Numbers};
 use crate::error::Error;
 use crate::patience::Patience;
@@ -34,7 +36,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Sending begins when the requests of so much time are ready,
 const READY_AHEAD: Duration = Duration::from_secs(2);
 /// or when making them ready has taken so long.
-const READY_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const READY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Requests of one sender, ready to be sent.
 #[derive(Debug, Default)]
@@ -67,6 +69,7 @@ pub(super) struct Feed<'r> {
     plan: &'r Plan,
     playlist: &'r mut Playlist,
     patience: &'r Patience,
+    shared: &'r Shared,
     schedule: Schedule,
     sources: Sources,
     digests: Numbers,
@@ -116,6 +119,7 @@ impl<'r> Feed<'r> {
         plan: &'r Plan,
         playlist: &'r mut Playlist,
         patience: &'r Patience,
+        shared: &'r Shared,
         outlets: Vec<Outlet>,
         ready: SyncSender<()>,
     ) -> Self {
@@ -123,6 +127,7 @@ impl<'r> Feed<'r> {
             plan,
             playlist,
             patience,
+            shared,
             schedule: Schedule::new(plan.pace, plan.seed),
             sources: Sources::new(plan.max_sockets, plan.prefix),
             digests: Numbers::new(&plan.answers),
@@ -238,7 +243,10 @@ impl<'r> Feed<'r> {
     fn hand_over(&mut self, sender: usize) -> Result<(), Abandoned> {
         let outlet = &mut self.outlets[sender];
         match outlet.chunks.try_send(std::mem::take(&mut outlet.chunk)) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.shared.has_requests.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             Err(TrySendError::Full(chunk)) => {
                 self.tell_ready();
                 // What others have to send must not wait here with it.

@@ -69,6 +69,9 @@ const REFUSED_PATIENCE: Duration = Duration::from_millis(500);
 /// and one that is silent after this one, or when a reply's time is over twice.
 const SILENT_PATIENCE: Duration = Duration::from_secs(3);
 
+/// The feed waits no longer for more to be ready, so it is the trace that does not come.
+const STALLED: Duration = feed::READY_PATIENCE.saturating_mul(2);
+
 /// What is to be run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -195,9 +198,9 @@ pub(crate) fn run(
             senders.push((start, scope.spawn(run)));
         }
         drop((part_sender, calibrated));
-        let feed = Feed::new(plan, playlist, patience, outlets, ready);
+        let feed = Feed::new(plan, playlist, patience, &shared, outlets, ready);
         let feed = scope.spawn(|| feed.run());
-        let started = begin(&is_ready, &is_calibrated, &mut senders, patience);
+        let started = begin(&is_ready, &is_calibrated, &mut senders, patience, &shared);
         let watched = started.map(|start| {
             collector.begin(start);
             watch(plan, &shared, patience.stop(), &parts, &mut collector)
@@ -236,10 +239,16 @@ fn begin(
     is_calibrated: &Receiver<()>,
     senders: &mut Senders<'_>,
     patience: &Patience,
+    shared: &Shared,
 ) -> Option<Instant> {
+    let began = Instant::now();
     while let Err(none) = is_ready.recv_timeout(WATCH_EVERY) {
         if none == RecvTimeoutError::Disconnected || patience.is_over() {
             return None;
+        }
+        // A trace may stop coming before there is as much as is wanted.
+        if began.elapsed() > STALLED && shared.has_requests.load(Ordering::Relaxed) {
+            break;
         }
     }
     // One that cannot is gone, and says why when it is joined.

@@ -56,6 +56,8 @@ const STARVED_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Shared {
     /// Send nothing more.
     pub(super) stop: AtomicBool,
+    /// Something is ready to be sent.
+    pub(super) has_requests: AtomicBool,
     /// Something was received.
     pub(super) has_answer: AtomicBool,
     /// Some request met a closed port.
