@@ -1,5 +1,6 @@
 //! A trace file's bytes, as a window that moves over them.
 
+use std::fs::Metadata;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,7 +40,8 @@ pub(super) enum Parsed<T> {
 
 /// Whether it can be read only once: standard input, a named pipe.
 pub(crate) fn is_read_once(path: &Path) -> bool {
-    is_standard_input(path) || path.metadata().is_ok_and(|found| !found.is_file())
+    let is_a_pipe = |found: Metadata| !found.is_file() && !found.is_dir();
+    is_standard_input(path) || path.metadata().is_ok_and(is_a_pipe)
 }
 
 /// What it is called in messages.
