@@ -23,6 +23,8 @@ const MAX_SECONDS: f64 = 604_800.0;
 /// The deadlines of shorter ones would be missed: see `closed_loop`.
 const SHORTEST_INTERVAL_S: f64 = 0.1;
 const SHORTEST_WINDOW_S: f64 = 0.001;
+/// Less than one request a day is mistyped.
+pub(crate) const MIN_RATE_PER_S: f64 = 1e-5;
 /// A timeline of more parts would not be looked at; each takes about a kilobyte.
 const MAX_INTERVALS: u32 = 20_000;
 
@@ -368,7 +370,7 @@ pub(crate) fn number_within(text: &str, low: f64, high: f64) -> Result<f64, Stri
 }
 
 /// With few digits.
-fn plain(number: f64) -> String {
+pub(crate) fn plain(number: f64) -> String {
     const LONG: f64 = 1e9;
     if number == 0.0 || (1.0 / LONG..=LONG).contains(&number.abs()) {
         number.to_string()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, value_parser};
 
-use crate::flags::{TraceFlags, interval, number_within, seconds, window};
+use crate::flags::{MIN_RATE_PER_S, TraceFlags, interval, number_within, seconds, window};
 use crate::report::Outputs;
 use crate::report::series::SeriesOutputs;
 use crate::schedule::Pace;
@@ -13,8 +13,6 @@ use crate::sources::Prefix;
 
 /// Requests a second; more than any socket takes.
 const MAX_RATE_PER_S: f64 = 1e8;
-/// Less than one request a day is mistyped.
-const MIN_RATE_PER_S: f64 = 1e-5;
 const MAX_SPEED: f64 = 1e6;
 const MAX_SOCKETS: i64 = 65_535;
 const MAX_THREADS: i64 = 256;

@@ -48,9 +48,9 @@ pub(crate) struct Outputs {
     /// Write a page here that shows everything in a browser, in one file
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Fail (status 1) unless this holds: 'p99<2ms', 'check.p99.9<=5ms', 'loss=0', 'loss<0.01%', 'rate>50000', 'errors=0', 'cpu<9us'
-    /// (with --server-pid), of replay 'lag.p99<1ms' and 'differences=0' (with --expect); may be given several times. Latency counts from the intended time of sending where there is one; 'p99.service' and
-    /// 'p99.intended' name one
+    /// Fail (status 1) unless this holds: 'p99<2ms', 'check.p99.9<=5ms', 'loss=0', 'loss<0.01%', 'rate>50000', 'errors=0',
+    /// 'cpu<9us' (with --server-pid), of replay 'lag.p99<1ms' and 'differences=0' (with --expect); may be given several times.
+    /// Latency counts from the intended time of sending where there is one; 'p99.service' and 'p99.intended' name one
     #[arg(long = "assert", value_name = "REQUIREMENT")]
     pub(crate) assertions: Vec<Assertion>,
     /// Print neither progress nor a summary

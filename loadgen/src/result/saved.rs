@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FORMAT, RunResult, Series};
 use crate::error::Error;
+use crate::flags::plain;
 
 /// A series of a thousand runs has less.
 const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -136,7 +137,8 @@ fn impossible(run: &RunResult) -> Option<String> {
         .find_map(|(name, number, most)| {
             let number = number.filter(|number| !(0.0..=most).contains(number))?;
             Some(format!(
-                "has {name}: {number}; expected a number from 0 to {most:e}"
+                "has {name}: {number}; expected a number from 0 to {}",
+                plain(most)
             ))
         })
 }

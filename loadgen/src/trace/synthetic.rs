@@ -13,7 +13,7 @@ use super::rebuild::Rebuilder;
 use super::skipped::Skipped;
 use super::{Reader, Recorded, Source};
 use crate::error::Error;
-use crate::flags::{MAX_KNOWN, number_within};
+use crate::flags::{MAX_KNOWN, MIN_RATE_PER_S, number_within};
 use crate::mix::{SplitMix64, Zipf, fresh_digest, known_digest};
 
 /// Made-up sources count from here.
@@ -21,8 +21,6 @@ const FIRST_SOURCE: u32 = u32::from_be_bytes([10, 0, 0, 0]);
 /// Sources that fit into 10.0.0.0/8.
 const MAX_SOURCES: u32 = 1 << 24;
 const MAX_EXPONENT: f64 = 10.0;
-/// Less than one request a day is mistyped.
-const MIN_RATE_PER_S: f64 = 1e-5;
 const MAX_RATE_PER_S: f64 = 1e9;
 const MAX_BURST: f64 = 1e6;
 const NS_PER_S: f64 = 1e9;
