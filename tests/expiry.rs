@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pyzor_storage::redb_engine::{Clock, RedbOptions};
 use pyzor_storage::{ChangeKind, CleanupAge, Record};
 
-use crate::simulation::{Driver, Fate, SimClock, SimDisk, small_options};
+use crate::simulation::{Driver, Fate, SimClock, SimDisk, digest, small_options};
 
 const HOUR: u32 = 3600;
 const DAY: u32 = 24 * HOUR;
@@ -189,40 +189,180 @@ fn an_age_of_zero_keeps_everything() {
     assert_eq!(store.check(1).r_count, 2);
 }
 
+/// Invariant 9. The clock is wrong by a year or more, either way, for a moment or for good, with reports and restarts at any
+/// moment: nothing is lost, nothing starts again, and what is shown is the clock's time.
 #[test]
-fn nothing_is_swept_for_a_day_when_the_clock_leaps() {
-    let mut store = Store::new(AGE);
-    store.report(1);
-    store.fold_and_evict();
-    let before = store.clock.now();
-    store.clock.set(before + 400 * DAY);
-    assert_eq!(store.check(1), Record::EMPTY);
-    assert_eq!(store.swept(), 1, "it looks wrong");
-    assert!(store.driver.engine.stats().sweep_waiting);
-
-    // The mistake was noticed in time.
-    store.clock.set(before + HOUR);
-    assert_eq!(store.check(1).r_count, 1);
-
-    // Or it was none.
-    store.clock.set(before + 400 * DAY);
-    store.clock.advance(DAY - HOUR);
-    assert_eq!(store.swept(), 1);
-    store.clock.advance(2 * DAY);
-    assert_eq!(store.swept(), 0);
-    assert!(!store.driver.engine.stats().sweep_waiting);
+fn a_clock_that_is_wrong_loses_nothing() {
+    const YEAR: u32 = 365 * DAY;
+    let right = SimClock::START;
+    for wrong in [right + YEAR, right - YEAR, right - 40 * YEAR, 0] {
+        for restarts in 0..8 {
+            let restart_if = |bit: u32, store: Store| {
+                if restarts & bit == bit {
+                    store.reopen()
+                } else {
+                    store
+                }
+            };
+            let mut store = Store::new(AGE);
+            (0..5).for_each(|_| store.report(1));
+            store.fold_and_evict();
+            store.clock.set(wrong);
+            store = restart_if(1, store);
+            assert_eq!(store.check(1).r_count, 5);
+            store.report(1);
+            store.report(2);
+            assert_eq!(store.check(2).r_updated, wrong.max(1), "the clock's time");
+            store.fold_and_evict();
+            assert_eq!(store.swept(), 2);
+            store = restart_if(2, store);
+            store.clock.set(right + HOUR);
+            store = restart_if(4, store);
+            store.report(1);
+            let record = store.check(1);
+            assert_eq!((record.r_count, record.r_entered), (7, right));
+            assert_eq!(record.r_updated, right + HOUR);
+            assert_eq!(store.check(2).r_count, 1);
+            assert_eq!(store.swept(), 2);
+            store.fold_and_evict();
+            store.clock.advance(AGE + GRACE + 100);
+            assert_eq!(store.swept(), 0, "and records expire as they should");
+        }
+    }
 }
 
+/// While the server is down no record ages, by the clock or not.
 #[test]
-fn nothing_is_swept_for_a_day_after_a_start_with_a_clock_far_ahead() {
+fn time_without_power_keeps_records_longer() {
     let mut store = Store::new(AGE);
     store.report(1);
-    store.fold_and_evict();
-    store.clock.set(store.clock.now() + 30 * DAY);
+    store.clock.advance(AGE - HOUR);
+    store.driver.steps.maintain();
+    store.driver.steps.commit();
+    store.clock.set(store.clock.now() + 100 * DAY);
     let mut store = store.reopen();
-    assert_eq!(store.swept(), 1, "it looks wrong");
-    store.clock.advance(DAY + 1);
-    assert_eq!(store.swept(), 0);
+    assert_eq!(store.check(1).r_count, 1);
+    store.report(2);
+    assert_eq!(store.check(2).r_entered, store.clock.now());
+    assert_eq!(store.check(1).r_entered, SimClock::START);
+    store.clock.advance(HOUR - 100);
+    assert_eq!(store.check(1).r_count, 1);
+    store.clock.advance(200);
+    assert_eq!(store.check(1), Record::EMPTY, "the time before counts");
+}
+
+/// Nobody reports anything: the time that passes is saved all the same, at least every ten minutes.
+#[test]
+fn time_passes_without_reports_too() {
+    let mut store = Store::new(AGE);
+    store.report(1);
+    for _ in 0..AGE / HOUR {
+        store.clock.advance(HOUR);
+        store.driver.steps.maintain();
+        store.driver.steps.commit();
+        let time = store.driver.time();
+        store = store.reopen();
+        assert!(store.driver.time() >= time);
+    }
+    assert_eq!(store.check(1), Record::EMPTY);
+}
+
+/// A store that 0.1 has written: its times are the wall clock's, and some may be from a clock that was wrong.
+mod of_older_versions {
+    use pyzor_storage::redb_engine::Disk;
+    use redb::{Builder, Database, TableDefinition};
+
+    use super::*;
+
+    const META: TableDefinition<'_, &str, u128> = TableDefinition::new("meta");
+    const CLOCK: TableDefinition<'_, u32, u32> = TableDefinition::new("clock");
+    const RECORDS: TableDefinition<'_, &[u8; 20], &[u8; 32]> = TableDefinition::new("records");
+
+    fn change(disk: &SimDisk, file: &str, change: impl FnOnce(&redb::WriteTransaction)) {
+        let database: Database = disk.open(file, &Builder::new()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        change(&transaction);
+        transaction.commit().unwrap();
+    }
+
+    /// A store as 0.1 left it, with one report each of these digests, made when the clock showed these times; opened when it
+    /// shows `now`.
+    fn open(reported: &[(u32, u32)], now: u32) -> Store {
+        let mut store = Store::new(AGE);
+        reported
+            .iter()
+            .for_each(|&(number, _)| store.report(number));
+        store.fold_and_evict();
+        while store.driver.steps.commit() {}
+        drop(store.driver);
+        change(&store.disk, "journal.redb", |transaction| {
+            let mut meta = transaction.open_table(META).unwrap();
+            assert!(meta.remove("time").unwrap().is_some());
+            assert!(transaction.delete_table(CLOCK).unwrap());
+        });
+        for (shard, file) in [(0, "shard-000.redb"), (1, "shard-001.redb")] {
+            change(&store.disk, file, |transaction| {
+                let mut records = transaction.open_table(RECORDS).unwrap();
+                for &(number, at) in reported {
+                    let digest = digest(number);
+                    if digest.as_bytes()[0] >> 7 == shard {
+                        let mut record = [0; 32];
+                        record[0] = 1;
+                        record[16..20].copy_from_slice(&at.to_le_bytes());
+                        record[20..24].copy_from_slice(&at.to_le_bytes());
+                        let old = records.insert(digest.as_bytes(), &record).unwrap();
+                        assert!(old.is_some());
+                    }
+                }
+            });
+        }
+        store.clock.set(now);
+        Store {
+            driver: Driver::open(&store.disk, store.options, &store.clock).unwrap(),
+            disk: store.disk,
+            clock: store.clock,
+            options: store.options,
+        }
+    }
+
+    #[test]
+    fn its_records_age_from_where_they_were() {
+        let start = SimClock::START;
+        let mut store = open(&[(1, start), (2, start + DAY)], start + DAY + HOUR);
+        assert_eq!(store.check(1).r_entered, start);
+        store.report(2);
+        let record = store.check(2);
+        assert_eq!((record.r_count, record.r_entered), (2, start + DAY));
+        assert_eq!(record.r_updated, start + DAY + HOUR);
+        store.clock.advance(AGE - DAY + 10);
+        assert_eq!(store.check(1), Record::EMPTY);
+        assert_eq!(store.check(2).r_count, 2);
+    }
+
+    #[test]
+    fn one_report_of_a_clock_that_was_ahead_ages_no_other() {
+        let start = SimClock::START;
+        let mut store = open(
+            &[(1, start), (2, start), (3, start + 400 * DAY)],
+            start + HOUR,
+        );
+        assert_eq!(store.swept(), 3);
+        assert!((1..=3).all(|number| store.check(number).r_count == 1));
+        store.clock.advance(AGE + 2 * HOUR);
+        assert_eq!(store.swept(), 1);
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_ages_nothing_and_stops_nothing() {
+        let start = SimClock::START;
+        let mut store = open(&[(1, start), (2, start), (3, start)], 1000);
+        assert!((1..=3).all(|number| store.check(number).r_count == 1));
+        store.report(1);
+        assert_eq!(store.check(1).r_count, 2);
+        store.fold_and_evict();
+        store.clock.advance(AGE + 2 * HOUR);
+        assert_eq!(store.swept(), 0);
+    }
 }
 
 #[test]

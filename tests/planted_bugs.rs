@@ -18,6 +18,10 @@ fn witnesses(bug: PlantedBug) -> &'static [&'static str] {
         PlantedBug::SyncSkipped | PlantedBug::ReplyBeforeCommit => &[SYNC_LOSS],
         PlantedBug::WatermarkNotWritten | PlantedBug::FoldReplayed => &[REPLAY, MODEL],
         PlantedBug::UnfoldedEvicted => &["store_model::an_unfolded_entry_is_not_evicted", MODEL],
+        PlantedBug::UncommittedHidden => &[MODEL, SYNC_LOSS],
+        PlantedBug::FailedShown => {
+            &["failing_disk::a_broken_journal_refuses_updates_and_nothing_else"]
+        }
         PlantedBug::StaleBaseCached => {
             &["store_model::a_record_read_before_a_fold_is_not_remembered_after_it"]
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pyzor_storage::redb_engine::{BulkLoad, RedbEngine, RedbOptions, SystemClock};
-use pyzor_storage::{CleanupAge, Engine, Lookup, Record, StoreError};
+use pyzor_storage::{CleanupAge, Engine, Lookup, Record, StoreError, Wanted};
 use redb::{Database, TableDefinition};
 use tempfile::TempDir;
 
@@ -154,8 +154,11 @@ fn a_filled_store_holds_what_was_put_in() {
     let clock = Arc::new(SystemClock);
     let engine = RedbEngine::open(&store, options, clock).unwrap();
     assert_eq!(engine.stats().digests, 10_000);
-    assert_eq!(engine.lookup(&digest(5), 3), Lookup::Deferred);
-    let unknown = engine.lookup(&digest(20_000), 3);
+    assert_eq!(
+        engine.lookup(&digest(5), Wanted::Times, 3),
+        Lookup::Deferred
+    );
+    let unknown = engine.lookup(&digest(20_000), Wanted::Times, 3);
     assert_eq!(unknown, Lookup::Found(Record::EMPTY));
     let mut asker = crate::store_threads::Asker::new(&engine);
     assert_eq!(asker.check(&digest(5)), record(7), "the later one");

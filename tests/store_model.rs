@@ -2,6 +2,7 @@
 //! filters, clock changes and restarts.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -13,7 +14,7 @@ use crate::simulation::{Driver, Fate, SimClock, SimDisk, small_options};
 
 /// Age of records in these tests, in seconds: short, so that the clock passes it often.
 const AGE: u32 = 1000;
-/// How long the store keeps records beyond their age, in seconds.
+/// How long the store keeps records beyond their age before it deletes them, in seconds.
 const GRACE: u32 = 3600;
 
 /// What can happen to a store.
@@ -30,7 +31,8 @@ enum Event {
     Evict,
     NewFilter,
     Advance(u32),
-    PutClockBack(u32),
+    /// Sets the clock, though no time passes.
+    PutClock(i32),
     Restart,
 }
 
@@ -48,23 +50,25 @@ fn event() -> impl Strategy<Value = Event> {
         3 => Just(Event::Evict),
         1 => Just(Event::NewFilter),
         3 => prop_oneof![1..100_u32, 900..1100_u32, Just(GRACE + AGE + 1)].prop_map(Event::Advance),
-        1 => prop_oneof![1..100_u32, 900..5000_u32].prop_map(Event::PutClockBack),
+        1 => prop_oneof![2..100_i32, 900..5000_i32, Just(400 * 24 * 3600)].prop_map(Event::PutClock),
+        1 => prop_oneof![2..100_i32, 900..5000_i32].prop_map(|back| Event::PutClock(-back)),
         1 => Just(Event::Restart),
     ]
 }
 
-/// What the store should know: every record as the obvious code makes it.
+/// What the store should know: every record as the obvious code makes it, and the store's time when it was last changed.
 #[derive(Default)]
 struct Model {
-    records: HashMap<u32, Record>,
+    records: HashMap<u32, (Record, EpochSeconds)>,
 }
 
 impl Model {
-    fn update(&mut self, kind: ChangeKind, number: u32, now: EpochSeconds) {
-        let record = self.records.entry(number).or_default();
-        if is_past_age(record, now, AGE) {
+    fn update(&mut self, kind: ChangeKind, number: u32, now: EpochSeconds, time: EpochSeconds) {
+        let (record, changed) = self.records.entry(number).or_default();
+        if is_past_age(*changed, time, AGE) {
             *record = Record::EMPTY;
         }
+        *changed = time;
         let (count, first, latest) = match kind {
             ChangeKind::Report => (
                 &mut record.r_count,
@@ -79,26 +83,25 @@ impl Model {
         };
         *first = if *count == 0 { now } else { *first };
         *count += 1;
-        *latest = now.max(*latest);
+        *latest = now;
     }
 
-    fn check(&self, number: u32, now: EpochSeconds) -> Record {
-        let record = self.records.get(&number).copied().unwrap_or_default();
-        if is_past_age(&record, now, AGE) {
-            Record::EMPTY
-        } else {
-            record
+    fn check(&self, number: u32, time: EpochSeconds) -> Record {
+        match self.records.get(&number) {
+            Some((record, changed)) if !is_past_age(*changed, time, AGE) => *record,
+            _ => Record::EMPTY,
         }
     }
 
-    fn sweep(&mut self, now: EpochSeconds) {
-        self.records
-            .retain(|_, record| !is_past_age(record, now, AGE + GRACE));
+    /// When the latest change was made, in the store's time.
+    fn latest_change(&self) -> EpochSeconds {
+        let changes = self.records.values().map(|(_, changed)| *changed);
+        changes.max().unwrap_or(0)
     }
 }
 
-fn is_past_age(record: &Record, now: EpochSeconds, age: u32) -> bool {
-    i64::from(now) - i64::from(record.r_updated.max(record.wl_updated)) > i64::from(age)
+fn is_past_age(changed: EpochSeconds, time: EpochSeconds, age: u32) -> bool {
+    time.saturating_sub(changed) > age
 }
 
 /// The store, the model, and what is under way.
@@ -108,6 +111,8 @@ struct Run {
     driver: Driver,
     model: Model,
     half: Option<(u32, HalfLookup)>,
+    /// What the store's time should be at least, and at most: it may go on by a second when the clock is set.
+    time: RangeInclusive<EpochSeconds>,
 }
 
 fn options() -> RedbOptions {
@@ -121,8 +126,10 @@ impl Run {
     fn new() -> Self {
         let disk = SimDisk::new(1);
         let clock = Arc::new(SimClock::new());
+        let driver = Driver::open(&disk, options(), &clock).unwrap();
         Self {
-            driver: Driver::open(&disk, options(), &clock).unwrap(),
+            time: driver.time()..=driver.time(),
+            driver,
             disk,
             clock,
             model: Model::default(),
@@ -141,17 +148,38 @@ impl Run {
                 self.driver.steps.commit();
                 ensure(self.driver.steps.fold(), "a fold failed")?;
             }
-            Event::Sweep => self.sweep(),
+            Event::Sweep => {
+                self.driver.steps.commit();
+                self.driver.steps.fold();
+                self.driver.steps.sweep();
+            }
             Event::Evict => {
                 self.driver.steps.evict(usize::MAX);
                 self.driver.steps.evict(usize::MAX);
             }
             Event::NewFilter => self.driver.steps.rebuild_filter(),
-            Event::Advance(seconds) => self.clock.advance(*seconds),
-            Event::PutClockBack(seconds) => self.clock.set(self.now() - seconds),
+            Event::Advance(seconds) => {
+                self.clock.advance(*seconds);
+                self.time = self.time.start() + seconds..=self.time.end() + seconds;
+            }
+            Event::PutClock(seconds) => {
+                self.clock.set(self.now().saturating_add_signed(*seconds));
+                self.time = *self.time.start()..=self.time.end() + 1;
+            }
             Event::Restart => self.restart()?,
         }
-        Ok(())
+        ensure(
+            self.time.contains(&self.time()),
+            &format!(
+                "the store's time is {} and not in {:?}",
+                self.time(),
+                self.time
+            ),
+        )
+    }
+
+    fn time(&self) -> EpochSeconds {
+        self.driver.time()
     }
 
     fn now(&self) -> EpochSeconds {
@@ -163,7 +191,7 @@ impl Run {
         let fate = self.driver.update(kind, numbers);
         ensure(fate == Fate::Counts, "an update was refused")?;
         for &number in numbers {
-            self.model.update(kind, number, self.now());
+            self.note(kind, number);
         }
         numbers.iter().try_for_each(|&number| self.check(number))
     }
@@ -172,9 +200,10 @@ impl Run {
     fn send(&mut self, report: bool, number: u32) -> Result<(), String> {
         let kind = kind(report);
         let first = self.driver.send(kind, &[number]);
-        self.model.update(kind, number, self.now());
+        self.note(kind, number);
+        self.check(number)?;
         let fate = self.driver.update(kind, &[number]);
-        self.model.update(kind, number, self.now());
+        self.note(kind, number);
         ensure(fate == Fate::Counts, "an update was refused")?;
         ensure(
             self.driver.fate(first) == Fate::Counts,
@@ -182,8 +211,13 @@ impl Run {
         )
     }
 
+    fn note(&mut self, kind: ChangeKind, number: u32) {
+        let (now, time) = (self.now(), self.time());
+        self.model.update(kind, number, now, time);
+    }
+
     fn check(&mut self, number: u32) -> Result<(), String> {
-        let expected = self.model.check(number, self.now());
+        let expected = self.model.check(number, self.time());
         match self.driver.check(number) {
             Ok(record) if record == expected => Ok(()),
             other => Err(format!(
@@ -214,15 +248,7 @@ impl Run {
         self.check(number)
     }
 
-    fn sweep(&mut self) {
-        self.driver.steps.commit();
-        self.driver.steps.fold();
-        self.driver.steps.sweep();
-        if !self.driver.engine.stats().sweep_waiting {
-            self.model.sweep(self.now());
-        }
-    }
-
+    /// The power goes and comes back. The store's time goes on where it was at the latest change, or later.
     fn restart(&mut self) -> Result<(), String> {
         self.half = None;
         let (disk, clock) = (self.disk.clone(), Arc::clone(&self.clock));
@@ -231,6 +257,17 @@ impl Run {
         let idle = Driver::open(&fresh, options(), &clock).map_err(|error| error.to_string())?;
         drop(std::mem::replace(&mut self.driver, idle));
         self.driver = Driver::open(&disk, options(), &clock).map_err(|error| error.to_string())?;
+        let time = self.time();
+        self.time = match self.model.latest_change() {
+            // A store that nobody has used may begin its time anew.
+            0 => time..=time,
+            latest => latest..=self.time.end() + 2,
+        };
+        ensure(
+            self.time.contains(&time),
+            &format!("the store's time is {time} and not in {:?}", self.time),
+        )?;
+        self.time = time..=time;
         self.check_all()
     }
 
@@ -333,7 +370,7 @@ fn changes_that_lie_far_apart_are_replayed() {
         Event::Advance(AGE + 1),
         Event::Send(false, 1),
         Event::Check(1),
-        Event::PutClockBack(AGE + 1),
+        Event::PutClock(-2000),
         Event::Check(1),
         Event::Fold,
         Event::Check(1),

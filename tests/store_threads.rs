@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pyzor_protocol::Digest;
 use pyzor_storage::redb_engine::{Durability, RedbEngine, RedbOptions, SystemClock};
 use pyzor_storage::{
-    ChangeKind, CommitNumber, Completions, Engine, Lookup, Record, Ticket, Update,
+    ChangeKind, CommitNumber, Completions, Engine, Lookup, Record, Ticket, Update, Wanted,
 };
 use tempfile::TempDir;
 
@@ -69,7 +69,7 @@ impl<'a> Asker<'a> {
     }
 
     pub(crate) fn check(&mut self, digest: &Digest) -> Record {
-        match self.engine.lookup(digest, NOW) {
+        match self.engine.lookup(digest, Wanted::Times, NOW) {
             Lookup::Found(record) => record,
             Lookup::Unavailable => panic!("unavailable"),
             Lookup::Deferred => {

@@ -10,7 +10,7 @@ use pyzor_protocol::Digest;
 
 use crate::record::{ChangeKind, EpochSeconds, Record};
 
-/// Names a group commit; later commits have higher numbers. Starts at 1 in each process.
+/// Names a group commit; later commits have higher numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CommitNumber(pub u64);
 
@@ -45,12 +45,21 @@ pub enum Update {
     Unavailable,
 }
 
+/// What of a record the caller will read. It may take an engine less to tell only a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The counts; the record's times may be anything.
+    Counts,
+    /// The counts, and the times as the wall clock showed them.
+    Times,
+}
+
 /// A digest store. Neither `lookup` nor `update` ever waits for a disk or a network.
 pub trait Engine: Send + Sync {
-    /// The record of `digest` at `now`, if memory knows it.
-    fn lookup(&self, digest: &Digest, now: EpochSeconds) -> Lookup;
+    /// The record of `digest` at `now`, if memory knows it. Every update that was taken before is in it, durable or not.
+    fn lookup(&self, digest: &Digest, wanted: Wanted, now: EpochSeconds) -> Lookup;
 
-    /// Looks `digest` up where it may take long; the answer arrives in `to` under `ticket`.
+    /// Looks `digest` up where it may take long; the answer, times and all, arrives in `to` under `ticket`.
     ///
     /// # Errors
     /// [`Unavailable`] when too many lookups are waiting already; no answer will come then.
@@ -62,7 +71,7 @@ pub trait Engine: Send + Sync {
         to: &Completions,
     ) -> Result<(), Unavailable>;
 
-    /// Counts one report or whitelisting of every digest in `digests` (all or none).
+    /// Counts one report or whitelisting of every digest in `digests` (all or none). Lookups see it from then on.
     fn update(&self, kind: ChangeKind, digests: &[Digest], now: EpochSeconds) -> Update;
 
     /// Outcomes of commits are pushed into `to` from now on.

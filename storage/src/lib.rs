@@ -24,7 +24,7 @@ pub mod reference_record;
 
 pub use engine::{
     CommitNumber, CommitOutcome, Completions, Engine, Lookup, LookupAnswer, MAX_DEFERRED_LOOKUPS,
-    Ticket, Unavailable, Update,
+    Ticket, Unavailable, Update, Wanted,
 };
 pub use error::StoreError;
 pub use record::{ChangeKind, CleanupAge, EpochSeconds, MAX_COUNT, Record};

@@ -113,6 +113,6 @@ impl Record {
         if *entered == 0 {
             *entered = time;
         }
-        *updated = (*updated).max(time);
+        *updated = time;
     }
 }

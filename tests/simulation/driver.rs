@@ -5,8 +5,8 @@ use std::sync::Arc;
 use pyzor_protocol::Digest;
 use pyzor_storage::redb_engine::{Clock, Disk, RedbEngine, RedbOptions, Steps};
 use pyzor_storage::{
-    ChangeKind, CleanupAge, CommitNumber, Completions, Engine, Lookup, Record, StoreError, Ticket,
-    Update,
+    ChangeKind, CleanupAge, CommitNumber, Completions, Engine, EpochSeconds, Lookup, Record,
+    StoreError, Ticket, Update, Wanted,
 };
 
 use super::{SimClock, SimDisk};
@@ -117,8 +117,7 @@ impl Driver {
 
     /// Checks a digest, waiting for the files if it has to.
     pub(crate) fn check(&mut self, number: u32) -> Answer {
-        let now = self.clock.now();
-        match self.engine.lookup(&digest(number), now) {
+        match self.look_up(number) {
             Lookup::Found(record) => Ok(record),
             Lookup::Unavailable => Err(pyzor_storage::Unavailable),
             Lookup::Deferred => {
@@ -131,8 +130,17 @@ impl Driver {
 
     /// Whether memory alone can answer a check.
     pub(crate) fn is_in_memory(&self, number: u32) -> bool {
-        let answer = self.engine.lookup(&digest(number), self.clock.now());
-        matches!(answer, Lookup::Found(_))
+        matches!(self.look_up(number), Lookup::Found(_))
+    }
+
+    fn look_up(&self, number: u32) -> Lookup {
+        let now = self.clock.now();
+        self.engine.lookup(&digest(number), Wanted::Times, now)
+    }
+
+    /// The store's own time.
+    pub(crate) fn time(&self) -> EpochSeconds {
+        self.engine.stats().time
     }
 
     /// Asks the files for a digest without waiting for the answer.

@@ -28,7 +28,7 @@ pub(crate) fn play(
 ) -> Result<(), String> {
     for _ in 0..STEPS {
         match random.below(10) {
-            0..=4 => report(driver, oracle, random),
+            0..=4 => report(driver, oracle, random)?,
             5 => {
                 driver.steps.fold();
             }
@@ -50,8 +50,8 @@ pub(crate) fn play(
     Ok(())
 }
 
-/// One commit with up to three updates of up to three digests.
-fn report(driver: &mut Driver, oracle: &mut Oracle, random: &mut Random) {
+/// One commit with up to three updates of up to three digests, which are checked once before it.
+fn report(driver: &mut Driver, oracle: &mut Oracle, random: &mut Random) -> Result<(), String> {
     let updates: Vec<_> = (0..=random.below(3))
         .map(|_| {
             let numbers: Vec<_> = (0..=random.below(3)).map(|_| number(random)).collect();
@@ -59,10 +59,17 @@ fn report(driver: &mut Driver, oracle: &mut Oracle, random: &mut Random) {
             (numbers, sent)
         })
         .collect();
+    let taken = updates.iter().filter(|(_, sent)| sent.is_some());
+    let under_way: Vec<_> = taken.flat_map(|(numbers, _)| numbers.clone()).collect();
+    for number in &under_way {
+        let reports = under_way.iter().filter(|other| *other == number).count();
+        oracle.check_with(driver, *number, reports as u64)?;
+    }
     driver.steps.commit();
     for (numbers, sent) in updates {
         oracle.note(&numbers, driver.fate(sent));
     }
+    Ok(())
 }
 
 fn number(random: &mut Random) -> u32 {

@@ -1,7 +1,7 @@
 //! What the operation does with the store.
 
 use pyzor_protocol::{Body, Digest, MAX_DIGESTS, Operation, Refusal, Request};
-use pyzor_storage::{ChangeKind, CommitNumber, Lookup, Record, Update};
+use pyzor_storage::{ChangeKind, CommitNumber, Lookup, Record, Update, Wanted};
 
 use super::Context;
 
@@ -54,7 +54,11 @@ fn look_up(
     let Some(digest) = first_digest(request)? else {
         return Ok(Execution::Done(Body::Nothing));
     };
-    match context.engine.lookup(&digest, context.now) {
+    let wanted = match operation {
+        Operation::Info => Wanted::Times,
+        _ => Wanted::Counts,
+    };
+    match context.engine.lookup(&digest, wanted, context.now) {
         Lookup::Found(record) => Ok(Execution::Found(operation, record)),
         Lookup::Deferred if context.may_wait => Ok(Execution::AfterLookup(operation, digest)),
         Lookup::Deferred | Lookup::Unavailable => Err(Refusal::Unavailable),

@@ -114,7 +114,7 @@ fn decide(context: Context<'_>, request: &Request<'_>) -> Result<Execution, Refu
 #[cfg(test)]
 mod tests {
     use pyzor_storage::{
-        ChangeKind, CommitNumber, Completions, Lookup, Record, Ticket, Unavailable, Update,
+        ChangeKind, CommitNumber, Completions, Lookup, Record, Ticket, Unavailable, Update, Wanted,
     };
 
     use super::*;
@@ -123,7 +123,7 @@ mod tests {
     struct Steady(Lookup, Update);
 
     impl Engine for Steady {
-        fn lookup(&self, _: &Digest, _: EpochSeconds) -> Lookup {
+        fn lookup(&self, _: &Digest, _: Wanted, _: EpochSeconds) -> Lookup {
             self.0
         }
 

@@ -59,23 +59,46 @@ impl Change {
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) seq: u64,
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
+}
+
+/// The changes that were encoded into `bytes`, in the order in which they were made.
+pub(super) fn changes_in(bytes: &[u8]) -> impl Iterator<Item = Change> {
+    bytes.as_chunks().0.iter().filter_map(Change::decode)
 }
 
 impl Batch {
+    /// A batch of changes that were encoded one after the other.
+    pub(super) fn of_encoded(seq: u64, bytes: Vec<u8>) -> Self {
+        Self { seq, bytes }
+    }
+
     /// The batch in `bytes`, or `None` when they are not an encoded batch.
     pub(super) fn decode(seq: u64, bytes: &[u8]) -> Option<Self> {
         let (changes, rest) = bytes.as_chunks();
         let whole = rest.is_empty() && changes.iter().all(|bytes| Change::decode(bytes).is_some());
-        whole.then(|| Self {
-            seq,
-            bytes: bytes.into(),
-        })
+        whole.then(|| Self::of_encoded(seq, bytes.to_vec()))
     }
 
     /// The changes in the order in which they were made.
     pub(super) fn changes(&self) -> impl Iterator<Item = Change> {
-        self.bytes.as_chunks().0.iter().filter_map(Change::decode)
+        changes_in(&self.bytes)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The same in no more memory than it takes.
+    pub(super) fn compact(&self) -> Self {
+        Self::of_encoded(self.seq, self.bytes.clone())
+    }
+
+    /// The memory of the batch, for another one.
+    pub(super) fn into_memory(self) -> Vec<u8> {
+        let mut bytes = self.bytes;
+        bytes.clear();
+        bytes
     }
 
     /// Number of changes.

@@ -1,11 +1,12 @@
 //! Makes updates durable, many at a time.
 //!
-//! One thread takes the open batch, writes it to the journal, lets memory take it in, and only then tells the workers
-//! (invariants 1 and 3).
+//! One thread takes the open batch, which memory has taken in already, writes it to the journal, and only then tells the
+//! workers (invariants 1 and 3).
 //!
-//! A commit that failed is *undecided*: the batch may be found in the journal later. Its updates get 503 and stay
-//! invisible. Until the journal is in service again no update is taken. Then the undecided batch is looked for: if it is
-//! there it counts, from then on and once (invariant 2). Numbers are never used twice, so there is no doubt which it is.
+//! A commit that failed is *undecided*: the batch may be found in the journal later. Memory takes it back, and the open
+//! batch with it, before their updates get 503; what was shown of them meanwhile had been acknowledged to nobody. Until the
+//! journal is in service again no update is taken. Then the undecided batch is looked for: if it is there it counts, from
+//! then on and once (invariant 2). Numbers are never used twice, so there is no doubt which it is.
 //!
 //! A nearly full disk is treated alike, without letting it come to an error: redb would have to be opened anew.
 
@@ -24,6 +25,7 @@ use super::interleave::switch_point;
 use super::journal;
 use super::pending_commits::Taken;
 use super::store::Store;
+use super::time::Unsaved;
 use crate::engine::{CommitNumber, CommitOutcome};
 use crate::error::StoreError;
 
@@ -44,9 +46,9 @@ const ROWS_DELETED_IDLE: u64 = 4096;
 pub(super) struct Committer {
     store: Arc<Store>,
     journal: DatabaseHandle,
-    next_seq: u64,
-    /// Rows the journal holds, or held before some were deleted.
+    /// The first and the last row that the journal holds, or held before some were deleted.
     oldest_row: u64,
+    last_row: u64,
     /// A batch of which it is not known whether it is in the journal.
     undecided: Option<u64>,
     refusing: bool,
@@ -68,18 +70,17 @@ pub(super) enum Step {
 }
 
 impl Committer {
-    /// `next_seq` is above every number that the journal and the shards know of.
     pub(super) fn new(
         store: Arc<Store>,
         journal: DatabaseHandle,
         oldest_row: u64,
-        next_seq: u64,
+        last_row: u64,
     ) -> Self {
         let committer = Self {
             store,
             journal,
-            next_seq,
             oldest_row,
+            last_row,
             undecided: None,
             refusing: false,
             spare: Vec::new(),
@@ -100,64 +101,70 @@ impl Committer {
             };
         }
         match self.store.pending.take(&mut self.spare) {
-            Taken::Batch(number, changes) => self.commit(number, changes),
-            Taken::Nothing => {
-                self.store.changes_under_way_since(None);
-                self.tidy()
+            Taken::Batch(batch) => self.commit(batch),
+            Taken::Nothing => self.tidy(),
+            Taken::Stop => {
+                self.save_time();
+                Step::Stopped
             }
-            Taken::Stop => Step::Stopped,
         }
     }
 
-    fn commit(&mut self, number: CommitNumber, mut changes: Vec<u8>) -> Step {
+    fn commit(&mut self, batch: Arc<Batch>) -> Step {
+        let number = CommitNumber(batch.seq);
         if planted(PlantedBug::ReplyBeforeCommit) {
             self.publish(number, true);
         }
-        let seq = self.next_seq;
-        let batch = Batch::decode(seq, &changes);
-        let size = batch.as_ref().map_or(0, Batch::len);
-        let oldest = batch
-            .iter()
-            .flat_map(Batch::changes)
-            .map(|change| change.time);
-        self.store.changes_under_way_since(oldest.min());
-        let written = self.has_room() && self.write(seq, &changes);
-        changes.clear();
-        self.spare = changes;
-        match batch {
-            Some(batch) if written => {
-                switch_point();
-                self.store.memory.apply(batch);
-                switch_point();
-                self.store.counters.commits.fetch_add(1, Ordering::Relaxed);
-                self.publish(number, true);
-                self.store.wake_folder_if_due();
-                Step::Done
-            }
-            _ => {
-                self.store.pending.release(size);
-                self.refuse();
-                Step::Refusing(RETRY_PAUSE)
-            }
+        if !self.has_room() {
+            self.refuse();
+            return Step::Refusing(RETRY_PAUSE);
         }
+        let folded = self.folded_rows(ROWS_DELETED_A_COMMIT);
+        let time = self.store.time.unsaved();
+        if !self.write(Some(&batch), time.as_ref(), folded) {
+            self.undecided = Some(batch.seq);
+            self.refuse();
+            return Step::Refusing(RETRY_PAUSE);
+        }
+        switch_point();
+        let (pending, memory) = (&self.store.pending, &self.store.memory);
+        let durable = batch.compact();
+        if planted(PlantedBug::UncommittedHidden) {
+            let changes = durable.changes();
+            changes.for_each(|change| memory.take_in(&change, durable.seq));
+        }
+        pending.committed(|| memory.keep(durable));
+        self.spare = Arc::into_inner(batch)
+            .map(Batch::into_memory)
+            .unwrap_or_default();
+        switch_point();
+        self.store.counters.commits.fetch_add(1, Ordering::Relaxed);
+        self.publish(number, true);
+        self.store.wake_folder_if_due();
+        Step::Done
     }
 
-    /// Writes the batch to the journal. Whatever comes of it, the number is spent.
-    fn write(&mut self, seq: u64, changes: &[u8]) -> bool {
-        self.next_seq += 1;
-        let folded = self.folded_rows(ROWS_DELETED_A_COMMIT);
+    fn write(&mut self, batch: Option<&Batch>, time: Option<&Unsaved>, folded: Range<u64>) -> bool {
         let next_oldest = folded.end;
-        let written = self
-            .journal
-            .with(|database| journal::append(database, seq, changes, folded))
-            .is_ok();
-        if written {
-            self.oldest_row = next_oldest;
-            self.count_rows();
-        } else {
-            self.undecided = Some(seq);
+        let write = |database: &Database| journal::write(database, batch, time, folded);
+        if self.journal.with(write).is_err() {
+            return false;
         }
-        written
+        self.oldest_row = next_oldest;
+        self.last_row = batch.map_or(self.last_row, |batch| batch.seq);
+        self.count_rows();
+        if let Some(time) = time {
+            self.store.time.saved(time);
+        }
+        true
+    }
+
+    /// Lets the store's time go on from here when the store is opened again.
+    fn save_time(&mut self) {
+        if let Some(time) = self.store.time.unsaved_at_all() {
+            let nothing = self.folded_rows(0);
+            self.write(None, Some(&time), nothing);
+        }
     }
 
     fn refuse(&mut self) {
@@ -167,10 +174,8 @@ impl Committer {
             .commit_failures
             .fetch_add(1, Ordering::Relaxed);
         self.note_health();
-        let last = self.store.pending.refuse();
-        if self.undecided.is_none() {
-            self.store.changes_under_way_since(None);
-        }
+        let memory = &self.store.memory;
+        let last = self.store.pending.refuse(|change| memory.take_back(change));
         self.publish(last, false);
     }
 
@@ -180,23 +185,23 @@ impl Committer {
         }
     }
 
-    /// Deletes folded rows while there is nothing better to do.
+    /// Deletes folded rows, and saves the time, while there is nothing better to do.
     fn tidy(&mut self) -> Step {
         let folded = self.folded_rows(ROWS_DELETED_IDLE);
-        if folded.is_empty() || self.journal.is_failed() {
+        let time = if folded.is_empty() {
+            self.store.time.unsaved()
+        } else {
+            self.store.time.unsaved_at_all()
+        };
+        if folded.is_empty() && time.is_none() || self.journal.is_failed() {
             return Step::Idle;
         }
-        let next_oldest = folded.end;
-        let truncated = self
-            .journal
-            .with(|database| journal::truncate(database, folded));
-        if truncated.is_err() {
+        if self.write(None, time.as_ref(), folded) {
+            Step::Done
+        } else {
             self.refuse();
-            return Step::Refusing(RETRY_PAUSE);
+            Step::Refusing(RETRY_PAUSE)
         }
-        self.oldest_row = next_oldest;
-        self.count_rows();
-        Step::Done
     }
 
     /// The oldest rows that every shard has folded, at most `count`.
@@ -206,7 +211,7 @@ impl Committer {
     }
 
     fn count_rows(&self) {
-        let rows = self.next_seq - self.oldest_row;
+        let rows = (self.last_row + 1).saturating_sub(self.oldest_row);
         self.store
             .counters
             .journal_rows
@@ -257,37 +262,42 @@ impl Committer {
         let (store, file) = (&self.store, self.journal.file());
         let uptime = store.clock.uptime();
         let undecided = self.undecided;
+        let mut counts = false;
         let reopened = self
             .journal
             .reopen_if_due(store.disk.as_ref(), uptime, |database| {
-                settle(store, database, file, undecided)
+                counts = settle(store, database, file, undecided)?;
+                Ok(())
             });
         if reopened {
+            if counts {
+                self.last_row = undecided.unwrap_or(self.last_row);
+            }
             self.undecided = None;
-            self.store.changes_under_way_since(None);
             self.note_health();
         }
         reopened
     }
 }
 
-/// Lets a batch that was undecided count if it is in the journal after all.
+/// Lets a batch that was undecided count if it is in the journal after all. Returns whether it is.
 fn settle(
     store: &Store,
     journal: &Database,
     file: &str,
     undecided: Option<u64>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let Some(seq) = undecided else {
-        return Ok(());
+        return Ok(false);
     };
-    if let Some(batch) = journal::batch(journal, file, seq)? {
-        info!(
-            "{} updates that were refused are in the journal and count",
-            batch.len()
-        );
-        store.pending.admit(batch.len());
-        store.memory.apply(batch);
-    }
-    Ok(())
+    let Some(batch) = journal::batch(journal, file, seq)? else {
+        return Ok(false);
+    };
+    info!(
+        "{} updates that were refused are in the journal and count",
+        batch.len()
+    );
+    let memory = &store.memory;
+    store.pending.admit(batch.len(), || memory.recover(batch));
+    Ok(true)
 }

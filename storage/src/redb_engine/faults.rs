@@ -18,6 +18,10 @@ pub enum PlantedBug {
     ReplyBeforeCommit,
     /// A record read before a fold is remembered after it.
     StaleBaseCached,
+    /// An update is not shown before its commit.
+    UncommittedHidden,
+    /// An update whose commit failed goes on being shown.
+    FailedShown,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -52,13 +56,15 @@ mod switch {
 
     impl PlantedBug {
         /// Every defect there is.
-        pub const ALL: [Self; 6] = [
+        pub const ALL: [Self; 8] = [
             Self::SyncSkipped,
             Self::WatermarkNotWritten,
             Self::FoldReplayed,
             Self::UnfoldedEvicted,
             Self::ReplyBeforeCommit,
             Self::StaleBaseCached,
+            Self::UncommittedHidden,
+            Self::FailedShown,
         ];
     }
 }

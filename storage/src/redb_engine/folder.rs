@@ -70,7 +70,7 @@ pub(super) struct Folder {
 impl Folder {
     pub(super) fn new(store: Arc<Store>) -> Self {
         Self {
-            sweeper: Sweeper::new(&store),
+            sweeper: Sweeper::default(),
             store,
             rebuild: None,
             fold_due: None,
@@ -81,6 +81,7 @@ impl Folder {
     /// Does what is most pressing. Returns how long there is nothing more to do.
     pub(super) fn step(&mut self) -> Duration {
         self.reopen_failed();
+        self.keep_time();
         if self.is_fold_due() {
             self.fold();
         }
@@ -89,6 +90,13 @@ impl Folder {
         }
         let sweep_pause = self.sweeper.step(&self.store);
         sweep_pause.min(LONGEST_SLEEP)
+    }
+
+    /// Looks at the clock, and has the time saved when nobody reports anything for long.
+    fn keep_time(&self) {
+        if self.store.time.unsaved().is_some() {
+            self.store.pending.poke();
+        }
     }
 
     fn is_fold_due(&mut self) -> bool {
@@ -222,7 +230,8 @@ impl Folder {
                 let digest = changes[0].digest;
                 let stored = records.get(digest.as_bytes())?;
                 let base = stored.map_or(Record::EMPTY, |record| unpack(record.value()));
-                self.store.memory.teach(&digest, base);
+                let pending = &self.store.pending;
+                self.store.memory.teach(&digest, base, pending);
                 switch_point();
                 records.insert(digest.as_bytes(), &pack(&self.folded(base, changes)))?;
             }
@@ -280,7 +289,7 @@ impl Folder {
         while self.rebuild_slice() {}
     }
 
-    /// Sweeps all shards once now, as far as the clock can be trusted.
+    /// Sweeps all shards once now.
     pub(super) fn sweep(&mut self) {
         self.sweeper.pass(&self.store);
     }

@@ -53,8 +53,8 @@ enum Base {
         /// What the first of the changes was: its time is when the base had to be fresh to count on.
         first: ChangeKind,
     },
-    /// Nothing, and the changes lie so far apart that the entry's record says too little: each has to be looked at again.
-    /// Happens only when the clock was put forward by more than the age of records within one fold.
+    /// Nothing, and the entry's record says too little: the changes have to be applied one by one. They lie further apart
+    /// than records live, or some of them did not come to be ([`HotSet::distrust`]).
     Replay,
 }
 
@@ -170,7 +170,7 @@ impl HotSet {
         slot.map_or(Hot::Absent, |slot| slot.know())
     }
 
-    /// Applies a durable change out of batch `seq`. `stored` says whether a shard may hold a record of the digest.
+    /// Applies a change out of batch `seq`. `stored` says whether a shard may hold a record of the digest.
     pub(super) fn apply(&self, change: &Change, seq: u64, stored: bool) {
         self.visit(
             &change.digest,
@@ -279,6 +279,14 @@ impl HotSet {
             && slot.base == Base::Replay
         {
             slot.learn(record);
+        }
+    }
+
+    /// Takes what the entry of `digest` says for wrong: a change that was applied to it does not count after all. The next
+    /// who wants to know makes its record anew from the stored one and the changes that do.
+    pub(super) fn distrust(&self, digest: &Digest) {
+        if let Some(mut slot) = self.map.get_mut(digest) {
+            slot.base = Base::Replay;
         }
     }
 
@@ -425,6 +433,7 @@ impl Slot {
 /// The record that has the counts of both, where everything in `later` happened after everything in `earlier`.
 fn sum(earlier: Record, later: Record) -> Record {
     let entered = |earlier, later| if earlier == 0 { later } else { earlier };
+    let updated = |earlier, later| if later == 0 { earlier } else { later };
     Record {
         r_count: earlier.r_count.saturating_add(later.r_count).min(MAX_COUNT),
         wl_count: earlier
@@ -432,9 +441,9 @@ fn sum(earlier: Record, later: Record) -> Record {
             .saturating_add(later.wl_count)
             .min(MAX_COUNT),
         r_entered: entered(earlier.r_entered, later.r_entered),
-        r_updated: earlier.r_updated.max(later.r_updated),
+        r_updated: updated(earlier.r_updated, later.r_updated),
         wl_entered: entered(earlier.wl_entered, later.wl_entered),
-        wl_updated: earlier.wl_updated.max(later.wl_updated),
+        wl_updated: updated(earlier.wl_updated, later.wl_updated),
     }
 }
 

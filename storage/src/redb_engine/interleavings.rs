@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use redb::backends::InMemoryBackend;
@@ -15,6 +15,7 @@ use shuttle::{Config, FailurePersistence, Runner};
 use super::interleave::switch::simulate;
 use super::interleave::switch_point;
 use super::*;
+use crate::engine::Wanted;
 use crate::record::CleanupAge;
 
 /// Orders that are tried of each scenario, by chance and by shuttle's search for rare ones.
@@ -34,6 +35,7 @@ const DIGEST: Digest = Digest::from_bytes([7; Digest::BYTES]);
 #[derive(Default)]
 struct MemoryDisk {
     files: Mutex<HashMap<String, MemoryFile>>,
+    is_full: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug)]
@@ -93,7 +95,8 @@ impl Disk for MemoryDisk {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        Ok(u64::MAX)
+        let is_full = self.is_full.load(Ordering::SeqCst);
+        Ok(if is_full { 0 } else { u64::MAX })
     }
 
     fn forget_cached(&self, _file: &str) -> io::Result<()> {
@@ -101,16 +104,16 @@ impl Disk for MemoryDisk {
     }
 }
 
-/// A clock that stands still at [`NOW`].
-struct StoppedClock;
+/// A clock that stands still until it is moved.
+struct StoppedClock(AtomicU32);
 
 impl Clock for StoppedClock {
     fn now(&self) -> EpochSeconds {
-        NOW
+        self.0.load(Ordering::SeqCst)
     }
 
     fn uptime(&self) -> Duration {
-        Duration::ZERO
+        Duration::from_secs(self.now().into())
     }
 }
 
@@ -118,8 +121,9 @@ impl Clock for StoppedClock {
 struct Simulated {
     engine: RedbEngine,
     completions: Completions,
-    acknowledged: AtomicU64,
-    now: EpochSeconds,
+    /// Reports that have been taken up.
+    taken: AtomicU64,
+    disk_is_full: Arc<AtomicBool>,
 }
 
 fn options() -> RedbOptions {
@@ -133,39 +137,48 @@ fn options() -> RedbOptions {
 }
 
 /// A store that holds one report of [`DIGEST`], made at `entered`, in its file and not in memory.
-fn with_cold_digest(
-    entered: EpochSeconds,
-    now: EpochSeconds,
-) -> (Arc<Simulated>, Committer, Folder, Arc<Reader>) {
+fn with_cold_digest(entered: EpochSeconds) -> (Arc<Simulated>, Committer, Folder, Arc<Reader>) {
     let disk = Arc::new(MemoryDisk::default());
+    let disk_is_full = Arc::clone(&disk.is_full);
+    let clock = Arc::new(StoppedClock(AtomicU32::new(entered)));
     let Parts {
         engine,
         mut committer,
         mut folder,
         reader,
-    } = build(disk, &options(), Arc::new(StoppedClock)).unwrap();
+    } = build(disk, &options(), Arc::<StoppedClock>::clone(&clock)).unwrap();
     let completions = Completions::new(|| {});
     engine.subscribe(completions.clone());
     let store = Simulated {
         engine,
         completions,
-        // An older record may be swept, and then nothing is missing.
-        acknowledged: AtomicU64::new(u64::from(entered == now)),
-        now,
+        taken: AtomicU64::new(0),
+        disk_is_full,
     };
-    store.send(entered);
+    store.send();
     committer.step();
     store.wait_for_commit();
     folder.fold();
     store.evict();
     committer.step();
+    clock.0.store(NOW, Ordering::SeqCst);
+    // An older record may be swept, and then nothing is missing.
+    let fresh = u64::from(entered == NOW);
+    store.taken.store(fresh, Ordering::SeqCst);
     (Arc::new(store), committer, folder, Arc::new(reader))
 }
 
 impl Simulated {
-    fn send(&self, time: EpochSeconds) {
-        let update = self.engine.update(ChangeKind::Report, &[DIGEST], time);
+    fn now(&self) -> EpochSeconds {
+        self.engine.store.clock.now()
+    }
+
+    fn send(&self) {
+        let update = self
+            .engine
+            .update(ChangeKind::Report, &[DIGEST], self.now());
         assert!(matches!(update, Update::AfterCommit(_)));
+        self.taken.fetch_add(1, Ordering::SeqCst);
     }
 
     fn wait_for_commit(&self) {
@@ -178,31 +191,32 @@ impl Simulated {
         }
     }
 
-    /// Reports [`DIGEST`] `count` times, and checks it each time that is acknowledged.
+    /// Reports [`DIGEST`] `count` times, and checks it when the report is taken up and when it is acknowledged.
     fn report(&self, reader: &Reader, count: usize) {
         for _ in 0..count {
-            self.send(self.now);
+            self.send();
+            self.check_taken(reader);
             self.wait_for_commit();
-            self.acknowledged.fetch_add(1, Ordering::SeqCst);
-            self.check_acknowledged(reader);
+            self.check_taken(reader);
         }
     }
 
     /// Checks [`DIGEST`] as a worker and a reader do together. Returns how many reports there are.
     fn check(&self, reader: &Reader) -> u64 {
         switch_point();
-        if let Lookup::Found(record) = self.engine.lookup(&DIGEST, self.now) {
+        let now = self.now();
+        if let Lookup::Found(record) = self.engine.lookup(&DIGEST, Wanted::Counts, now) {
             return record.r_count;
         }
         switch_point();
         let record = reader.look_up(&DIGEST).unwrap();
-        let visible = record.visible_at(options().cleanup_age, self.now);
-        visible.r_count
+        let time = self.engine.store.time.at(now);
+        record.visible_at(options().cleanup_age, time).r_count
     }
 
-    /// Checks that nothing is missing of what was acknowledged before.
-    fn check_acknowledged(&self, reader: &Reader) {
-        let least = self.acknowledged.load(Ordering::SeqCst);
+    /// Checks that nothing is missing of what was taken up before.
+    fn check_taken(&self, reader: &Reader) {
+        let least = self.taken.load(Ordering::SeqCst);
         let reports = self.check(reader);
         assert!(reports >= least, "{reports} of {least} reports");
     }
@@ -271,7 +285,7 @@ fn in_many_orders(scenario: fn()) {
 #[test]
 fn commits_and_checks_in_any_order() {
     in_many_orders(|| {
-        let (store, committer, mut folder, reader) = with_cold_digest(NOW, NOW);
+        let (store, committer, mut folder, reader) = with_cold_digest(NOW);
         let threads = [
             commit(&store, committer, 2),
             start(&store, &reader, |store, reader| store.report(reader, 2)),
@@ -284,7 +298,7 @@ fn commits_and_checks_in_any_order() {
 /// Asks readers that have nothing else to do. Who asks waits for ever if a wake-up is lost: shuttle gives up then.
 fn wake_readers(readers: usize) {
     const LOOKUPS: u64 = 3;
-    let (store, _, _, reader) = with_cold_digest(NOW, NOW);
+    let (store, _, _, reader) = with_cold_digest(NOW);
     let reading: Vec<_> = (0..readers)
         .map(|number| start(&store, &reader, move |_, reader| reader.run(number)))
         .collect();
@@ -311,20 +325,20 @@ fn readers_that_fall_asleep_are_woken_in_any_order() {
 #[test]
 fn folds_evictions_and_checks_in_any_order() {
     in_many_orders(|| {
-        let (store, mut committer, mut folder, reader) = with_cold_digest(NOW, NOW);
+        let (store, mut committer, mut folder, reader) = with_cold_digest(NOW);
         let threads = [
             start(&store, &reader, move |store, reader| {
                 for _ in 0..2 {
-                    store.send(NOW);
+                    store.send();
+                    store.check_taken(reader);
                     while store.completions.next_commit().is_none() {
                         committer.step();
                     }
-                    store.acknowledged.fetch_add(1, Ordering::SeqCst);
-                    store.check_acknowledged(reader);
+                    store.check_taken(reader);
                 }
             }),
             start(&store, &reader, |store, reader| {
-                (0..4).for_each(|_| store.check_acknowledged(reader));
+                (0..4).for_each(|_| store.check_taken(reader));
             }),
             start(&store, &reader, |store, _| {
                 (0..4).for_each(|_| store.evict());
@@ -339,37 +353,81 @@ fn folds_evictions_and_checks_in_any_order() {
     });
 }
 
-/// What a sweep and two checks, a report and folds make of an old record, with the requests' clock at `now`.
-fn sweep_an_old_record(now: EpochSeconds) -> u64 {
-    let (store, committer, mut folder, reader) = with_cold_digest(LONG_AGO, now);
-    let threads = [
-        commit(&store, committer, 1),
-        start(&store, &reader, |store, reader| store.report(reader, 1)),
-        start(&store, &reader, |store, reader| {
-            (0..2).for_each(|_| store.check_acknowledged(reader));
-        }),
-    ];
-    for _ in 0..2 {
-        switch_point();
-        folder.sweep();
-        switch_point();
-        folder.fold();
-    }
-    join(threads);
-    store.settle(&mut folder, &reader)
-}
-
+/// A sweep and two checks, a report and folds of an old record.
 #[test]
 fn sweeps_reports_and_checks_of_an_old_record_in_any_order() {
-    in_many_orders(|| assert_eq!(sweep_an_old_record(NOW), 1));
+    in_many_orders(|| {
+        let (store, committer, mut folder, reader) = with_cold_digest(LONG_AGO);
+        let threads = [
+            commit(&store, committer, 1),
+            start(&store, &reader, |store, reader| store.report(reader, 1)),
+            start(&store, &reader, |store, reader| {
+                (0..2).for_each(|_| store.check_taken(reader));
+            }),
+        ];
+        for _ in 0..2 {
+            switch_point();
+            folder.sweep();
+            switch_point();
+            folder.fold();
+        }
+        join(threads);
+        assert_eq!(store.settle(&mut folder, &reader), 1);
+    });
 }
 
-/// The clock has been put back: what the sweeper takes for old is fresh to the request. The report may find the record or
-/// not, but memory and file agree on it.
+/// Two workers report and check while a new filter is built and the record leaves memory.
 #[test]
-fn sweeps_reports_and_checks_of_a_fresh_record_in_any_order() {
+fn reports_are_seen_at_once_by_every_worker_in_any_order() {
     in_many_orders(|| {
-        let reports = sweep_an_old_record(LONG_AGO + 10);
-        assert!((1..=2).contains(&reports), "{reports} reports");
+        let (store, committer, mut folder, reader) = with_cold_digest(NOW);
+        let worker = |store: &Simulated, reader: &Reader| {
+            for _ in 0..2 {
+                store.send();
+                store.check_taken(reader);
+            }
+        };
+        let threads = [
+            commit(&store, committer, 1),
+            start(&store, &reader, worker),
+            start(&store, &reader, worker),
+            start(&store, &reader, |store, reader| {
+                store.evict();
+                store.check_taken(reader);
+            }),
+        ];
+        folder.rebuild();
+        switch_point();
+        folder.fold();
+        join(threads);
+        assert_eq!(store.check(&reader), 5);
+    });
+}
+
+/// A commit fails while others report: what got 503 is not shown afterwards, and what comes then is.
+#[test]
+fn a_failed_commit_is_taken_back_in_any_order() {
+    in_many_orders(|| {
+        let (store, mut committer, mut folder, reader) = with_cold_digest(NOW);
+        store.send();
+        let thread = start(&store, &reader, |store, reader| {
+            for _ in 0..3 {
+                let _ = store.check(reader);
+                store.evict();
+            }
+        });
+        switch_point();
+        store.disk_is_full.store(true, Ordering::SeqCst);
+        committer.step();
+        assert_eq!(store.check(&reader), 1, "what failed is not shown");
+        switch_point();
+        store.disk_is_full.store(false, Ordering::SeqCst);
+        committer.step();
+        store.send();
+        assert_eq!(store.check(&reader), 2);
+        committer.step();
+        folder.fold();
+        join([thread]);
+        assert_eq!(store.settle(&mut folder, &reader), 2);
     });
 }

@@ -10,36 +10,32 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table};
 
 use super::change::Batch;
 use super::faults::{PlantedBug, planted};
-use super::schema::BATCHES;
+use super::schema::{BATCHES, write_time};
+use super::time::Unsaved;
 use crate::error::StoreError;
 
-/// Writes a batch and deletes the rows in `folded`, durably.
-pub(super) fn append(
+/// Writes `batch`, if there is one, and the store's time, if that is to be saved, and deletes the rows in `folded`:
+/// durably, all or nothing.
+pub(super) fn write(
     database: &Database,
-    seq: u64,
-    changes: &[u8],
+    batch: Option<&Batch>,
+    time: Option<&Unsaved>,
     folded: Range<u64>,
-) -> Result<(), redb::Error> {
-    write(database, |batches| {
-        batches.insert(seq, changes)?;
-        delete(batches, folded)
-    })
-}
-
-/// Deletes the rows in `folded`.
-pub(super) fn truncate(database: &Database, folded: Range<u64>) -> Result<(), redb::Error> {
-    write(database, |batches| delete(batches, folded))
-}
-
-fn write(
-    database: &Database,
-    change: impl FnOnce(&mut Table<'_, u64, &[u8]>) -> Result<(), redb::Error>,
 ) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     if planted(PlantedBug::SyncSkipped) {
         transaction.set_durability(Durability::None)?;
     }
-    change(&mut transaction.open_table(BATCHES)?)?;
+    {
+        let mut batches = transaction.open_table(BATCHES)?;
+        if let Some(batch) = batch {
+            batches.insert(batch.seq, batch.as_bytes())?;
+        }
+        delete(&mut batches, folded)?;
+    }
+    if let Some(time) = time {
+        write_time(&transaction, time)?;
+    }
     Ok(transaction.commit()?)
 }
 

@@ -35,7 +35,8 @@ const READ_ATTEMPTS: usize = 8;
 /// A lookup that needs a file.
 pub(super) struct Question {
     digest: Digest,
-    now: EpochSeconds,
+    /// When it was asked, in the store's time.
+    time: EpochSeconds,
     ticket: Ticket,
     to: Completions,
 }
@@ -67,7 +68,7 @@ pub(super) fn enqueue(
 ) -> Result<(), Unavailable> {
     let question = Question {
         digest: *digest,
-        now,
+        time: store.time.at(now),
         ticket,
         to: to.clone(),
     };
@@ -134,9 +135,15 @@ impl Reader {
         if record.is_err() {
             count(&self.store.counters.failed_lookups);
         }
+        let store = &self.store;
+        let visible = |record: Record| {
+            store
+                .time
+                .shown(record.visible_at(store.memory.age, question.time))
+        };
         question.to.push_answer(LookupAnswer {
             ticket: question.ticket,
-            record: record.map(|record| record.visible_at(self.store.memory.age, question.now)),
+            record: record.map(visible),
         });
         self.store.wake_evictor_if_due();
     }
@@ -178,7 +185,7 @@ impl Reader {
             Remember::No
         };
         let current = || shard.generation() == read.generation;
-        match memory.complete(digest, read.base, remember, current) {
+        match memory.complete(digest, read.base, remember, &self.store.pending, current) {
             Completed::Record(record) => Some(record),
             Completed::Stale | Completed::Replay => None,
         }

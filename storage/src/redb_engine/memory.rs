@@ -1,26 +1,27 @@
 //! What the store holds in memory, and how a durable batch gets there.
 //!
-//! Three things must tell the same story: the hot set, the filter, and the list of batches that are not folded yet. A
-//! batch enters all of them in one step, under one lock. Workers do not take it: a reader of the hot set sees a batch
-//! change by change, which is fine, because nobody is told of the batch before the step is done.
+//! A change enters the hot set and the filter at once, when a worker takes it up, under the lock of the open batch
+//! (`pending_commits`): whoever asks afterwards sees it, durable or not (invariant 1). When its commit fails, the hot set is
+//! told to distrust what it says of the digest.
 //!
-//! Order of a batch's life (invariant 3): durable in the journal, then here, then its replies leave and the folder may
-//! take it from the list.
+//! Order of a batch's life (invariant 3): in memory, then durable in the journal, then in the list of batches that are not
+//! folded yet; then its replies leave, and the folder may take it from the list.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use pyzor_protocol::Digest;
 
-use super::change::Batch;
+use super::change::{Batch, Change};
 use super::faults::{PlantedBug, planted};
 use super::hot_set::{Completed, Hot, HotSet, Remember};
 use super::interleave::{lock, switch_point};
+use super::pending_commits::PendingCommits;
 use super::seen_filter::{Filter, SeenFilter};
 use super::shard::{Shard, shard_of};
-use crate::record::{CleanupAge, EpochSeconds, Record};
+use crate::record::{CleanupAge, Record};
 
 /// What the store holds in memory.
 pub(super) struct Memory {
@@ -28,19 +29,11 @@ pub(super) struct Memory {
     pub(super) shards: Box<[Shard]>,
     pub(super) age: CleanupAge,
     seen: SeenFilter,
-    unfolded: Mutex<Unfolded>,
-    /// Changes that have entered since the store was opened.
+    /// Durable batches that some shard has not folded, oldest first. Whoever also needs the lock of the open batch takes
+    /// that one first.
+    unfolded: Mutex<VecDeque<Arc<Batch>>>,
+    /// Changes that have become durable since the store was opened.
     applied: AtomicU64,
-    /// The latest time that any record or change carries.
-    latest_time: AtomicU32,
-}
-
-#[derive(Default)]
-struct Unfolded {
-    /// Batches that some shard has not folded, oldest first.
-    batches: VecDeque<Arc<Batch>>,
-    /// The filter that is being built to replace the one in use.
-    next_filter: Option<Arc<Filter>>,
 }
 
 /// Whether a shard with this watermark still lacks the batch.
@@ -49,13 +42,7 @@ pub(super) fn is_unfolded(seq: u64, watermark: u64) -> bool {
 }
 
 impl Memory {
-    pub(super) fn new(
-        hot: HotSet,
-        filter: Filter,
-        shards: Box<[Shard]>,
-        age: CleanupAge,
-        latest_time: EpochSeconds,
-    ) -> Self {
+    pub(super) fn new(hot: HotSet, filter: Filter, shards: Box<[Shard]>, age: CleanupAge) -> Self {
         Self {
             hot,
             shards,
@@ -63,7 +50,6 @@ impl Memory {
             seen: SeenFilter::new(filter),
             unfolded: Mutex::default(),
             applied: AtomicU64::new(0),
-            latest_time: AtomicU32::new(latest_time),
         }
     }
 
@@ -76,28 +62,37 @@ impl Memory {
         self.hot.get(digest)
     }
 
-    /// Takes a durable batch in.
-    pub(super) fn apply(&self, batch: Batch) {
-        let mut unfolded = lock(&self.unfolded);
-        let mut latest_time = 0;
-        for change in batch.changes() {
-            latest_time = latest_time.max(change.time);
-            if !is_unfolded(batch.seq, self.shard(&change.digest).watermark()) {
-                continue;
-            }
-            let stored = self.seen.contains(&change.digest);
-            switch_point();
-            self.hot.apply(&change, batch.seq, stored);
-            switch_point();
-            self.seen.insert(&change.digest);
-            if let Some(next) = &unfolded.next_filter {
-                next.insert(&change.digest);
-            }
+    /// Takes in a change of batch `seq`. Whoever calls sees to it that this is done for one change at a time.
+    pub(super) fn take_in(&self, change: &Change, seq: u64) {
+        let stored = self.seen.contains(&change.digest);
+        switch_point();
+        self.hot.apply(change, seq, stored);
+        switch_point();
+        self.seen.insert(&change.digest);
+    }
+
+    /// Takes back a change that does not count.
+    pub(super) fn take_back(&self, change: &Change) {
+        if !planted(PlantedBug::FailedShown) {
+            self.hot.distrust(&change.digest);
         }
-        self.note_time(latest_time);
+    }
+
+    /// Keeps a batch that is durable, and whose changes have been taken in, until it is folded.
+    pub(super) fn keep(&self, batch: Batch) {
         self.applied
             .fetch_add(batch.len() as u64, Ordering::Relaxed);
-        unfolded.batches.push_back(Arc::new(batch));
+        lock(&self.unfolded).push_back(Arc::new(batch));
+    }
+
+    /// Takes in and keeps a batch that was found in the journal.
+    pub(super) fn recover(&self, batch: Batch) {
+        for change in batch.changes() {
+            if is_unfolded(batch.seq, self.shard(&change.digest).watermark()) {
+                self.take_in(&change, batch.seq);
+            }
+        }
+        self.keep(batch);
     }
 
     /// Puts together what the shard said of `digest` and what memory says; see [`HotSet::complete`].
@@ -106,11 +101,12 @@ impl Memory {
         digest: &Digest,
         base: Record,
         remember: Remember,
+        pending: &PendingCommits,
         current: impl Fn() -> bool,
     ) -> Completed {
         match self.hot.complete(digest, base, remember, &current) {
             Completed::Replay => {
-                self.replay(digest, base, &current);
+                self.replay(digest, base, pending, &current);
                 self.hot.complete(digest, base, Remember::No, &current)
             }
             completed => completed,
@@ -118,45 +114,56 @@ impl Memory {
     }
 
     /// Lets the hot set know what `base` the shard holds of `digest`. For the folder, before it replaces it.
-    pub(super) fn teach(&self, digest: &Digest, base: Record) {
+    pub(super) fn teach(&self, digest: &Digest, base: Record, pending: &PendingCommits) {
         if self.hot.teach(digest, base) {
-            self.replay(digest, base, || true);
+            self.replay(digest, base, pending, || true);
         }
     }
 
     /// Makes the record of an entry from `base` and its changes, one by one.
     ///
-    /// Most of them are gone through while more may come; the rest under the lock, when nobody changes the entry.
-    fn replay(&self, digest: &Digest, base: Record, current: impl FnOnce() -> bool) {
+    /// Most of them are gone through while more may come; the rest under the locks, when nobody changes the entry.
+    fn replay(
+        &self,
+        digest: &Digest,
+        base: Record,
+        pending: &PendingCommits,
+        current: impl FnOnce() -> bool,
+    ) {
         let watermark = self.shard(digest).watermark();
         let mut record = base;
-        let mut apply = |batch: &Arc<Batch>| {
-            if is_unfolded(batch.seq, watermark) {
-                batch
-                    .changes()
-                    .filter(|change| change.digest == *digest)
-                    .for_each(|change| record.apply(change.kind, change.time, self.age));
-            }
+        let apply = |record: &mut Record, changes: &mut dyn Iterator<Item = Change>| {
+            changes
+                .filter(|change| change.digest == *digest)
+                .for_each(|change| record.apply(change.kind, change.time, self.age));
         };
+        let is_unfolded = |batch: &&Arc<Batch>| is_unfolded(batch.seq, watermark);
         let batches = self.unfolded();
-        batches.iter().for_each(&mut apply);
-        let last = batches.last().map_or(0, |batch| batch.seq);
-        let unfolded = lock(&self.unfolded);
-        let seen = unfolded.batches.partition_point(|batch| batch.seq <= last);
-        unfolded.batches.range(seen..).for_each(&mut apply);
-        if current() {
-            self.hot.resolve(digest, record);
+        for batch in batches.iter().filter(is_unfolded) {
+            apply(&mut record, &mut batch.changes());
         }
+        let last = batches.last().map_or(0, |batch| batch.seq);
+        pending.with_uncommitted(|uncommitted| {
+            let unfolded = lock(&self.unfolded);
+            let seen = unfolded.partition_point(|batch| batch.seq <= last);
+            for batch in unfolded.range(seen..).filter(is_unfolded) {
+                apply(&mut record, &mut batch.changes());
+            }
+            apply(&mut record, uncommitted);
+            if current() {
+                self.hot.resolve(digest, record);
+            }
+        });
     }
 
-    /// The batches that some shard has not folded, oldest first.
+    /// The durable batches that some shard has not folded, oldest first.
     pub(super) fn unfolded(&self) -> Vec<Arc<Batch>> {
-        lock(&self.unfolded).batches.iter().cloned().collect()
+        lock(&self.unfolded).iter().cloned().collect()
     }
 
     /// Number of the latest batch in that list.
     pub(super) fn latest_unfolded(&self) -> Option<u64> {
-        lock(&self.unfolded).batches.back().map(|batch| batch.seq)
+        lock(&self.unfolded).back().map(|batch| batch.seq)
     }
 
     /// Drops batches that every shard has folded. Returns how many changes they had.
@@ -164,8 +171,7 @@ impl Memory {
         let watermark = self.lowest_watermark();
         // Their memory is given back when the lock is, as the committer waits for that.
         let folded: Vec<_> = {
-            let mut unfolded = lock(&self.unfolded);
-            let batches = &mut unfolded.batches;
+            let mut batches = lock(&self.unfolded);
             let folded = batches.partition_point(|batch| batch.seq <= watermark);
             batches.drain(..folded).collect()
         };
@@ -173,25 +179,21 @@ impl Memory {
     }
 
     /// Lets everything that enters from now on go into `filter` too, together with what is not folded yet.
-    pub(super) fn begin_filter(&self, filter: &Arc<Filter>) {
-        let batches: Vec<_> = {
-            let mut unfolded = lock(&self.unfolded);
-            unfolded.next_filter = Some(Arc::clone(filter));
-            unfolded.batches.iter().cloned().collect()
-        };
-        for change in batches.iter().flat_map(|batch| batch.changes()) {
+    pub(super) fn begin_filter(&self, filter: &Arc<Filter>, pending: &PendingCommits) {
+        let (uncommitted, batches) = pending.with_uncommitted(|uncommitted| {
+            self.seen.begin(Arc::clone(filter));
+            (uncommitted.collect::<Vec<_>>(), self.unfolded())
+        });
+        let durable = batches.iter().flat_map(|batch| batch.changes());
+        for change in durable.chain(uncommitted) {
             filter.insert(&change.digest);
         }
     }
 
     /// Puts the new filter in place, which now knows every stored digest, or gives it up.
-    pub(super) fn end_filter(&self, complete: bool) {
-        let mut unfolded = lock(&self.unfolded);
-        if let Some(filter) = unfolded.next_filter.take()
-            && complete
-        {
-            self.seen.replace(filter);
-        }
+    pub(super) fn end_filter(&self, complete: bool, pending: &PendingCommits) {
+        // No change is half way into the filters then.
+        pending.with_uncommitted(|_| self.seen.end(complete));
     }
 
     pub(super) fn filter_bits(&self) -> u64 {
@@ -218,13 +220,5 @@ impl Memory {
 
     pub(super) fn applied(&self) -> u64 {
         self.applied.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn latest_time(&self) -> EpochSeconds {
-        self.latest_time.load(Ordering::Relaxed)
-    }
-
-    fn note_time(&self, time: EpochSeconds) {
-        self.latest_time.fetch_max(time, Ordering::Relaxed);
     }
 }

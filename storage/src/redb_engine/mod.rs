@@ -6,9 +6,9 @@
 //! open; then [`lookup_deferred`](RedbEngine::lookup_deferred) queues it for a reader thread (`lookup`), which reads the
 //! digest's `shard`.
 //!
-//! A report: [`update`](RedbEngine::update) puts its changes (`change`) into the open batch of `pending_commits`. The
-//! `committer` writes the batch to the `journal`, lets `memory` take it in, and tells the workers. Later the `folder` moves
-//! it into the shards.
+//! A report: [`update`](RedbEngine::update) puts its changes (`change`) into the open batch of `pending_commits` and into
+//! `memory`, where checks see them from then on. The `committer` writes the batch to the `journal` and tells the workers.
+//! Later the `folder` moves it into the shards.
 //!
 //! | file | job |
 //! | --- | --- |
@@ -23,16 +23,19 @@
 //! | `folder` | from the journal into the shards |
 //! | `sweeper` `evict` `rebuild` | what leaves: old records, cold entries, full filters |
 //! | `store` `threads` `steps` | what the threads share, their loops, and the same work step by step |
-//! | `clock` `options` `stats` | time, choices, numbers |
+//! | `time` `clock` | the store's own time, and the machine's |
+//! | `options` `stats` | choices, numbers |
 //! | `faults` `interleave` `interleavings` | where tests plant defects, and switch threads; every order of these |
 //!
 //! # Invariants
 //!
-//! 1. A reply to an update leaves only when its batch is durable, and any check that arrives after that reply sees it.
-//!    (`committer`)
-//! 2. A failed commit is undecided: its updates get 503 and are invisible until the journal is in service again; then they
-//!    count once if the batch is there. (`committer`)
-//! 3. A durable batch enters memory before the folder may fold it and before its replies leave. (`memory`)
+//! 1. A reply to an update leaves only when its batch is durable. What a worker takes up after an update was taken up sees
+//!    it, durable or not: an update is in memory before [`update`](RedbEngine::update) returns. Nobody is lied to: what is
+//!    shown and then lost was acknowledged to nobody; and no check waits for a disk. (`committer`, `pending_commits`)
+//! 2. A failed commit is undecided: its updates get 503 and are invisible from then until the journal is in service again;
+//!    then they count once if the batch is there. (`committer`)
+//! 3. A batch is in memory as a whole before it is committed, and in the list of durable batches before the folder may fold
+//!    it and before its replies leave. (`memory`)
 //! 4. Each journalled change reaches its shard exactly once, whatever crashes between fold and truncation. (`folder`,
 //!    `recovery`)
 //! 5. A miss in the hot set means that the shard alone knows. An entry leaves only without unfolded changes; a record that
@@ -42,6 +45,8 @@
 //!    is under way or undecided. (`folder`, `sweeper`)
 //! 8. Everything that grows is bounded: the open batch, unfolded changes and with them the journal and the hot set, the
 //!    readers' queue. At the bound the answer is "unavailable". (`pending_commits`, `hot_set`, `lookup`)
+//! 9. Records age by the store's own time, which passes only while the store is open, never stands before a time that a
+//!    durable change carries, and is moved by no clock. (`time`)
 
 mod bulk_load;
 mod change;
@@ -75,21 +80,24 @@ mod sweeper;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod time;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use pyzor_protocol::Digest;
 use tracing::error;
 
-use crate::engine::{Completions, Engine, Lookup, Ticket, Unavailable, Update};
+use crate::engine::{Completions, Engine, Lookup, Ticket, Unavailable, Update, Wanted};
 use crate::error::StoreError;
 use crate::record::{ChangeKind, EpochSeconds};
+use change::Change;
 use committer::Committer;
 use disk::DirectoryDisk;
+use faults::planted;
 use folder::Folder;
 use hot_set::Hot;
 use lookup::Reader;
@@ -222,10 +230,16 @@ impl Drop for RedbEngine {
 }
 
 impl Engine for RedbEngine {
-    fn lookup(&self, digest: &Digest, now: EpochSeconds) -> Lookup {
-        let memory = &self.store.memory;
+    fn lookup(&self, digest: &Digest, wanted: Wanted, now: EpochSeconds) -> Lookup {
+        let Store { memory, time, .. } = &*self.store;
         match memory.look_up(digest) {
-            Hot::Known(record) => Lookup::Found(record.visible_at(memory.age, now)),
+            Hot::Known(record) => {
+                let record = record.visible_at(memory.age, time.at(now));
+                Lookup::Found(match wanted {
+                    Wanted::Counts => record,
+                    Wanted::Times => time.shown(record),
+                })
+            }
             Hot::BaseNeeded | Hot::Absent => Lookup::Deferred,
         }
     }
@@ -244,8 +258,18 @@ impl Engine for RedbEngine {
         if digests.is_empty() {
             return Update::Done;
         }
-        // A time of 0 would mean "never".
-        let appended = self.store.pending.append(kind, digests, now.max(1));
+        let Store {
+            pending,
+            memory,
+            time,
+            ..
+        } = &*self.store;
+        let take_in = |change: &Change, seq| {
+            if !planted(PlantedBug::UncommittedHidden) {
+                memory.take_in(change, seq);
+            }
+        };
+        let appended = pending.append(kind, digests, time.at(now), take_in);
         match (appended, self.store.durability) {
             (Some(number), Durability::Group) => Update::AfterCommit(number),
             (Some(_), Durability::Relaxed) => Update::Done,
@@ -275,13 +299,17 @@ fn build(
 ) -> Result<Parts, StoreError> {
     options.check()?;
     faults::plant_from_environment();
-    let recovered = recovery::recover(disk.as_ref(), options)?;
-    let pending = PendingCommits::new(recovered.memory.hot.unfolded_limit());
-    pending.admit(recovered.unfolded);
+    let recovered = recovery::recover(disk.as_ref(), options, &clock)?;
+    let pending = PendingCommits::new(
+        recovered.memory.hot.unfolded_limit(),
+        recovered.next_seq,
+        recovered.unfolded,
+    );
     let (lookups, questions) = lookup::queue();
     let store = Arc::new(Store {
         disk,
         clock,
+        time: recovered.time,
         durability: options.durability,
         pending,
         memory: recovered.memory,
@@ -292,7 +320,6 @@ fn build(
         folder_wake: Signal::default(),
         evictor_wake: Signal::default(),
         stopping: AtomicBool::new(false),
-        under_way_since: AtomicU32::new(EpochSeconds::MAX),
     });
     let mut folder = Folder::new(Arc::clone(&store));
     if recovered.unfolded > store.pending.limit() {
@@ -305,7 +332,7 @@ fn build(
             Arc::clone(&store),
             recovered.journal,
             recovered.oldest_row,
-            recovered.next_seq,
+            recovered.last_row,
         ),
         folder,
         reader: Reader::new(Arc::clone(&store), questions),

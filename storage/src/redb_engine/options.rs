@@ -8,7 +8,7 @@ use crate::record::CleanupAge;
 pub enum Durability {
     /// When it is on disk, together with everything else that arrived in the same millisecond.
     Group,
-    /// At once; it is on disk and visible within a second, and lost if the machine or process dies before.
+    /// At once; it is on disk within a second, and lost if the machine or process dies before.
     Relaxed,
 }
 

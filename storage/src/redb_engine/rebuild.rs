@@ -33,7 +33,7 @@ impl Rebuild {
             .inspect_err(|error| warn!("no filter can be built: {error}"))
             .ok()?;
         let filter = Arc::new(filter);
-        store.memory.begin_filter(&filter);
+        store.memory.begin_filter(&filter, &store.pending);
         info!("building a filter for {digests} digests");
         Some(Self {
             filter,
@@ -45,7 +45,7 @@ impl Rebuild {
     /// Reads another slice. Returns whether there is more to do.
     pub(super) fn step(&mut self, store: &Store) -> bool {
         let Some(shard) = store.memory.shards.get(self.shard) else {
-            store.memory.end_filter(true);
+            store.memory.end_filter(true, &store.pending);
             count(&store.counters.filter_rebuilds);
             info!("the new filter is in use");
             return false;
@@ -64,7 +64,7 @@ impl Rebuild {
                 self.after = None;
             }
             Err(_) => {
-                store.memory.end_filter(false);
+                store.memory.end_filter(false, &store.pending);
                 return false;
             }
         }

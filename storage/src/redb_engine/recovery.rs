@@ -6,13 +6,14 @@
 //! somebody's data. A shard without a journal is refused too: only the journal is there from the beginning.
 //!
 //! **Opening.** Every file must carry the same store id and its own place. All shards are read once, in parallel, for the
-//! filter, the number of digests and the latest time. Then every batch of the journal that some shard lacks enters memory
+//! filter and the number of digests. Then every batch of the journal that some shard lacks enters memory
 //! just as if it had been committed now; what a shard has folded already is skipped by its watermark. So a batch counts
 //! once, wherever the crash came.
 
 use std::io;
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{available_parallelism, scope};
 use std::time::Instant;
@@ -20,6 +21,7 @@ use std::time::Instant;
 use redb::Database;
 use tracing::{info, warn};
 
+use super::clock::Clock;
 use super::database_handle::{DatabaseHandle, builder};
 use super::disk::Disk;
 use super::hot_set::HotSet;
@@ -28,10 +30,11 @@ use super::keyed_hash::random;
 use super::memory::{Memory, is_unfolded};
 use super::options::{MAX_SHARDS, RedbOptions};
 use super::schema::{
-    Identity, Role, State, read_identity, read_state, write_identity, write_state,
+    Identity, Role, State, read_identity, read_state, read_time, write_identity, write_state,
 };
 use super::seen_filter::Filter;
 use super::shard::Shard;
+use super::time::{StoreTime, WallTimes};
 use crate::error::StoreError;
 use crate::record::EpochSeconds;
 
@@ -39,15 +42,23 @@ use crate::record::EpochSeconds;
 pub(super) struct Recovered {
     pub(super) journal: DatabaseHandle,
     pub(super) memory: Memory,
+    pub(super) time: StoreTime,
     /// The journal's oldest row, or the number the next one will have.
     pub(super) oldest_row: u64,
+    /// The journal's last row, or 0.
+    pub(super) last_row: u64,
+    /// Above every number that the journal and the shards know of.
     pub(super) next_seq: u64,
     /// Changes that are not folded.
     pub(super) unfolded: usize,
 }
 
 /// Opens the store on `disk`, creating it when there is none.
-pub(super) fn recover(disk: &dyn Disk, options: &RedbOptions) -> Result<Recovered, StoreError> {
+pub(super) fn recover(
+    disk: &dyn Disk,
+    options: &RedbOptions,
+    clock: &Arc<dyn Clock>,
+) -> Result<Recovered, StoreError> {
     let started = Instant::now();
     let files = match find(disk)? {
         Found::Store(identity) => open(disk, options, identity)?,
@@ -58,7 +69,7 @@ pub(super) fn recover(disk: &dyn Disk, options: &RedbOptions) -> Result<Recovere
             });
         }
     };
-    let recovered = fill_memory(files, options)?;
+    let recovered = fill_memory(files, options, clock)?;
     info!(
         "opened the store: {} digests, {} changes to fold, in {} ms",
         recovered.memory.digests(),
@@ -267,16 +278,30 @@ fn cache_bytes_a_file(options: &RedbOptions, shards: usize) -> usize {
     options.cache_bytes / (shards + 1)
 }
 
-fn fill_memory(files: Files, options: &RedbOptions) -> Result<Recovered, StoreError> {
+fn fill_memory(
+    files: Files,
+    options: &RedbOptions,
+    clock: &Arc<dyn Clock>,
+) -> Result<Recovered, StoreError> {
     let Files { journal, shards } = files;
-    let (filter, latest_time) = read_shards(&shards)?;
+    let now = clock.now();
+    let (filter, mut times) = read_shards(&shards, now)?;
     let hot = HotSet::new(options.hot_set_bytes, options.cleanup_age)
         .map_err(StoreError::io("random numbers"))?;
-    let memory = Memory::new(hot, filter, shards, options.cleanup_age, latest_time);
+    let memory = Memory::new(hot, filter, shards, options.cleanup_age);
     let rows = journal.while_opening(|database| {
         journal::bounds(database).map_err(StoreError::database(journal.file()))
     })?;
-    let unfolded = replay(&journal, &memory)?;
+    let mut latest_change = 0;
+    let unfolded = replay(&journal, &memory, |time| {
+        latest_change = latest_change.max(time);
+        times.note(time, now);
+    })?;
+    let clock = Arc::clone(clock);
+    let time = match journal.while_opening(read_time)? {
+        Some(saved) => StoreTime::resume(clock, saved, latest_change),
+        None => StoreTime::begin(clock, times),
+    };
     let last_row = rows.map_or(0, |(_, last)| last);
     let watermarks = memory.shards.iter().map(Shard::watermark);
     let next_seq = 1 + watermarks.fold(last_row, u64::max);
@@ -284,20 +309,28 @@ fn fill_memory(files: Files, options: &RedbOptions) -> Result<Recovered, StoreEr
         oldest_row: rows.map_or(next_seq, |(first, _)| first),
         journal,
         memory,
+        time,
+        last_row,
         next_seq,
         unfolded,
     })
 }
 
-/// Lets memory take in every batch that some shard lacks. Returns how many changes these have.
-fn replay(journal: &DatabaseHandle, memory: &Memory) -> Result<usize, StoreError> {
+/// Lets memory take in every batch that some shard lacks. Returns how many changes these have. `note` is shown the time of
+/// every change that the journal holds.
+fn replay(
+    journal: &DatabaseHandle,
+    memory: &Memory,
+    mut note: impl FnMut(EpochSeconds),
+) -> Result<usize, StoreError> {
     let watermark = memory.lowest_watermark();
     let mut unfolded = 0;
     journal.while_opening(|database| {
         journal::visit(database, journal.file(), 0..=u64::MAX, |batch| {
+            batch.changes().for_each(|change| note(change.time));
             if is_unfolded(batch.seq, watermark) {
                 unfolded += batch.len();
-                memory.apply(batch);
+                memory.recover(batch);
             }
             Ok(())
         })
@@ -305,18 +338,21 @@ fn replay(journal: &DatabaseHandle, memory: &Memory) -> Result<usize, StoreError
     Ok(unfolded)
 }
 
-/// Reads every record once. Returns a filter that knows all digests, and the latest time.
-fn read_shards(shards: &[Shard]) -> Result<(Filter, EpochSeconds), StoreError> {
+/// Reads every record once. Returns a filter that knows all digests, and what there is to know of the records' times.
+fn read_shards(shards: &[Shard], now: EpochSeconds) -> Result<(Filter, WallTimes), StoreError> {
     let digests = shards.iter().map(Shard::digests).sum();
     let filter = Filter::for_digests(digests).map_err(StoreError::io("random numbers"))?;
     let threads = available_parallelism().map_or(1, usize::from);
-    let read = |index: usize| read_shard(&shards[index], &filter);
-    let latest_times = in_parallel(threads, shards.len(), read)?;
-    Ok((filter, latest_times.into_iter().max().unwrap_or(0)))
+    let read = |index: usize| read_shard(&shards[index], &filter, now);
+    let mut times = WallTimes::default();
+    for of_shard in in_parallel(threads, shards.len(), read)? {
+        times.merge(of_shard);
+    }
+    Ok((filter, times))
 }
 
-fn read_shard(shard: &Shard, filter: &Filter) -> Result<EpochSeconds, StoreError> {
-    let mut latest_time = 0;
+fn read_shard(shard: &Shard, filter: &Filter, now: EpochSeconds) -> Result<WallTimes, StoreError> {
+    let mut times = WallTimes::default();
     let mut digests = Vec::with_capacity(DIGESTS_AT_A_TIME);
     shard.handle.while_opening(|database| {
         Shard::visit(database, None, usize::MAX, |digest, record| {
@@ -325,12 +361,12 @@ fn read_shard(shard: &Shard, filter: &Filter) -> Result<EpochSeconds, StoreError
                 filter.insert_all(&digests);
                 digests.clear();
             }
-            latest_time = latest_time.max(record.last_updated());
+            times.note(record.last_updated(), now);
         })
         .map_err(StoreError::database(shard.handle.file()))
     })?;
     filter.insert_all(&digests);
-    Ok(latest_time)
+    Ok(times)
 }
 
 /// Does `work` with every number below `count`, in at most so many threads. Returns what comes of it, in order.

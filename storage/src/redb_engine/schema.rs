@@ -8,29 +8,36 @@
 //! role        0 journal, 1 + n shard n
 //! shards      number of shards
 //! state       journal only: 1 being created, 2 being loaded, 3 complete
+//! time        journal only: how far the store's own time has come, see `time`; missing before version 0.2
 //! watermark   shard only: the last batch that has been folded into it
 //! ```
 //!
-//! The journal has a table `batches` (number -> changes, see `change`). A shard has a table `records`:
+//! The journal has a table `batches` (number -> changes, see `change`), and a table `clock` (the store's time -> what the
+//! wall clock showed then; missing before version 0.2). A shard has a table `records`:
 //!
 //! ```text
 //! key         digest, 20 bytes
 //! value       bytes  0..8    times reported       u64
 //!             bytes  8..16   times whitelisted    u64
-//!             bytes 16..20   first report         u32, seconds since the epoch, 0 = never
+//!             bytes 16..20   first report         u32, seconds of the store's own time, 0 = never
 //!             bytes 20..24   latest report        u32
 //!             bytes 24..28   first whitelisting   u32
 //!             bytes 28..32   latest whitelisting  u32
 //! ```
 //!
 //! Numbers are little endian.
+//!
+//! Version 0.1 opens a store that later ones have used: it passes over the store's time and its clock, and takes the times
+//! of records for the wall clock's. They are earlier by as long as the server was down since, so that it forgets records so
+//! much earlier.
 
 use pyzor_protocol::Digest;
-use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::options::is_number_of_shards;
+use super::time::{Reading, Saved, Unsaved};
 use crate::error::StoreError;
-use crate::record::Record;
+use crate::record::{EpochSeconds, Record};
 
 /// The newest format this program reads, and the one it writes.
 pub(super) const FORMAT: u128 = 1;
@@ -43,6 +50,8 @@ pub(super) type PackedRecord = [u8; RECORD_BYTES];
 pub(super) const RECORDS: TableDefinition<'_, &[u8; Digest::BYTES], &PackedRecord> =
     TableDefinition::new("records");
 pub(super) const BATCHES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("batches");
+pub(super) const CLOCK: TableDefinition<'_, EpochSeconds, EpochSeconds> =
+    TableDefinition::new("clock");
 pub(super) const META: TableDefinition<'_, &str, u128> = TableDefinition::new("meta");
 
 const FORMAT_KEY: &str = "format";
@@ -50,6 +59,7 @@ const STORE_KEY: &str = "store";
 const ROLE_KEY: &str = "role";
 const SHARDS_KEY: &str = "shards";
 const STATE_KEY: &str = "state";
+const TIME_KEY: &str = "time";
 const WATERMARK_KEY: &str = "watermark";
 
 /// What a file is within its store.
@@ -214,6 +224,42 @@ pub(super) fn write_watermark(
     watermark: u64,
 ) -> Result<(), redb::Error> {
     write_number(transaction, WATERMARK_KEY, watermark.into())
+}
+
+/// Reads how far the store's time had come and what the clock showed, or `None` in a journal that never knew.
+pub(super) fn read_time(journal: &Database) -> Result<Option<Saved>, StoreError> {
+    let file = Role::Journal.file();
+    let Some(time) = number(journal, &file, TIME_KEY)? else {
+        return Ok(None);
+    };
+    let time = EpochSeconds::try_from(time).map_err(|_| damaged(&file, TIME_KEY))?;
+    let read = || -> Result<Vec<Reading>, redb::Error> {
+        let clock = journal.begin_read()?.open_table(CLOCK)?;
+        clock
+            .iter()?
+            .map(|entry| {
+                let (time, wall) = entry?;
+                let (time, wall) = (time.value(), wall.value());
+                Ok(Reading { time, wall })
+            })
+            .collect()
+    };
+    let readings = read().map_err(StoreError::database(&file))?;
+    Ok(Some(Saved { time, readings }))
+}
+
+/// Records, as a part of `transaction`, how far the store's time has come and what is new of the clock.
+pub(super) fn write_time(
+    transaction: &WriteTransaction,
+    unsaved: &Unsaved,
+) -> Result<(), redb::Error> {
+    write_number(transaction, TIME_KEY, unsaved.time.into())?;
+    let mut clock = transaction.open_table(CLOCK)?;
+    for reading in &unsaved.readings {
+        clock.insert(reading.time, reading.wall)?;
+    }
+    clock.retain(|time, _| time >= unsaved.first)?;
+    Ok(())
 }
 
 fn write_number(

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use pyzor_protocol::Digest;
 
 use super::keyed_hash::{KeyedHash, keyed_hash};
@@ -143,30 +143,45 @@ fn scaled(hash: u64, length: usize) -> usize {
     ((u128::from(hash) * length as u128) >> u64::BITS) as usize
 }
 
-/// The filter in use.
+/// The filter in use, and the one that is being built to replace it. What is inserted goes into both.
 pub(super) struct SeenFilter {
     current: ArcSwap<Filter>,
+    next: ArcSwapOption<Filter>,
 }
 
 impl SeenFilter {
     pub(super) fn new(filter: Filter) -> Self {
         Self {
             current: ArcSwap::from_pointee(filter),
+            next: ArcSwapOption::empty(),
         }
     }
 
-    /// `false` when no shard holds the digest and no durable change speaks of it.
+    /// `false` when no shard holds the digest and no change speaks of it.
     pub(super) fn contains(&self, digest: &Digest) -> bool {
         self.current.load().contains(digest)
     }
 
     pub(super) fn insert(&self, digest: &Digest) {
         self.current.load().insert(digest);
+        if let Some(next) = &*self.next.load() {
+            next.insert(digest);
+        }
     }
 
-    /// Puts another filter in place; it must hold everything that [`SeenFilter::contains`] has to know.
-    pub(super) fn replace(&self, filter: Arc<Filter>) {
-        self.current.store(filter);
+    /// Lets everything that is inserted from now on go into `next` too.
+    pub(super) fn begin(&self, next: Arc<Filter>) {
+        self.next.store(Some(next));
+    }
+
+    /// Puts the next filter in place, which must hold everything that [`SeenFilter::contains`] has to know, or gives it up.
+    pub(super) fn end(&self, complete: bool) {
+        if let Some(next) = self.next.load_full()
+            && complete
+        {
+            self.current.store(next);
+        }
+        self.next.store(None);
     }
 
     /// Memory taken, in bits.
@@ -226,7 +241,10 @@ mod tests {
         let current = filter.current.load();
         current.added.store(MIN_DIGESTS + 1, Ordering::Relaxed);
         assert!(filter.is_due(MIN_DIGESTS), "overfull");
-        filter.replace(Arc::new(Filter::for_digests(4 * MIN_DIGESTS).unwrap()));
+        filter.begin(Arc::new(Filter::for_digests(4 * MIN_DIGESTS).unwrap()));
+        filter.insert(&digest(1));
+        filter.end(true);
+        assert!(filter.contains(&digest(1)));
         let current = filter.current.load();
         current.added.store(4 * MIN_DIGESTS, Ordering::Relaxed);
         assert!(!filter.is_due(3 * MIN_DIGESTS));

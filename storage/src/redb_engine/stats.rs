@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::store::Store;
+use crate::record::EpochSeconds;
 
 /// Numbers of a running store at one moment. Counters start at 0 when the store is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,8 +46,8 @@ pub struct StoreStats {
     pub failed_files: u64,
     /// Whether updates are refused now, because the journal has failed or the disk is full.
     pub refusing_updates: bool,
-    /// Whether the sweeper waits because the clock looks wrong.
-    pub sweep_waiting: bool,
+    /// The store's own time, by which records expire, in seconds.
+    pub time: EpochSeconds,
 }
 
 /// Counters that no other part of the store keeps.
@@ -64,7 +65,6 @@ pub(super) struct Counters {
     pub(super) deferred_lookups: AtomicU64,
     pub(super) failed_lookups: AtomicU64,
     pub(super) unavailable: AtomicU64,
-    pub(super) sweep_waiting: AtomicBool,
     pub(super) journal_failed: AtomicBool,
     pub(super) refusing_updates: AtomicBool,
 }
@@ -98,7 +98,7 @@ pub(super) fn read(store: &Store) -> StoreStats {
         unavailable: value(&counters.unavailable),
         failed_files: failed_shards.count() as u64 + u64::from(journal_failed),
         refusing_updates: counters.refusing_updates.load(Ordering::Relaxed),
-        sweep_waiting: counters.sweep_waiting.load(Ordering::Relaxed),
+        time: store.time.now(),
     }
 }
 

@@ -55,7 +55,7 @@ impl Steps {
         self.folder.step();
     }
 
-    /// Sweeps all shards once, as far as the clock is trusted.
+    /// Sweeps all shards once.
     pub fn sweep(&mut self) {
         self.folder.sweep();
     }

@@ -1,7 +1,7 @@
 //! What the threads of one store share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -16,12 +16,13 @@ use super::options::Durability;
 use super::pending_commits::PendingCommits;
 use super::sleepers::Sleepers;
 use super::stats::Counters;
+use super::time::StoreTime;
 use crate::engine::Completions;
-use crate::record::EpochSeconds;
 
 /// What the threads of one store share.
 pub(super) struct Store {
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) time: StoreTime,
     pub(super) durability: Durability,
     pub(super) pending: PendingCommits,
     pub(super) memory: Memory,
@@ -32,8 +33,6 @@ pub(super) struct Store {
     pub(super) folder_wake: Signal,
     pub(super) evictor_wake: Signal,
     pub(super) stopping: AtomicBool,
-    /// The time of the oldest change that is not in memory yet though it may come to count, or the largest number.
-    pub(super) under_way_since: AtomicU32,
     /// Last, because it goes last: with it goes the lock that keeps others from files that are open here.
     pub(super) disk: Arc<dyn Disk>,
 }
@@ -41,20 +40,6 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
-    }
-
-    /// Notes the time of the oldest change that is being committed, or of which it is undecided whether it is.
-    ///
-    /// It stays when the commit is done, until there is no other: what has come meanwhile is no older.
-    pub(super) fn changes_under_way_since(&self, oldest: Option<EpochSeconds>) {
-        let oldest = oldest.unwrap_or(EpochSeconds::MAX);
-        self.under_way_since.store(oldest, Ordering::Release);
-    }
-
-    /// The time by which records may be swept: a change that is under way counts on what it found fresh.
-    pub(super) fn sweep_time(&self) -> EpochSeconds {
-        let under_way = self.under_way_since.load(Ordering::Acquire);
-        self.clock.now().min(under_way)
     }
 
     /// Changes that have come since the folder last took what there was.

@@ -24,7 +24,7 @@ use pyzor_storage::redb_engine::{
     Disk, MIN_HOT_SET_BYTES, RedbEngine, RedbOptions, Steps, SystemClock,
 };
 use pyzor_storage::{
-    ChangeKind, CleanupAge, Completions, Engine, Lookup, Record, StoreError, Ticket,
+    ChangeKind, CleanupAge, Completions, Engine, Lookup, Record, StoreError, Ticket, Wanted,
 };
 use redb::{Builder, TableDefinition};
 
@@ -86,7 +86,7 @@ fn expected(batch: &[u8]) -> Option<HashMap<Digest, Record>> {
 }
 
 fn look_up(engine: &RedbEngine, steps: &mut Steps, digest: &Digest) -> Record {
-    match engine.lookup(digest, NOW) {
+    match engine.lookup(digest, Wanted::Times, NOW) {
         Lookup::Found(record) => record,
         Lookup::Deferred => {
             let answers = Completions::new(|| {});

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pyzor_protocol::{AccessList, Accounts, Digest};
 use pyzor_storage::{
     ChangeKind, CleanupAge, Completions, Engine, EpochSeconds, Lookup, Record, Ticket, Unavailable,
-    Update,
+    Update, Wanted,
 };
 use pyzord::access_files::Access;
 use tempfile::TempDir;
@@ -53,7 +53,7 @@ impl MemoryEngine {
 }
 
 impl Engine for MemoryEngine {
-    fn lookup(&self, digest: &Digest, now: EpochSeconds) -> Lookup {
+    fn lookup(&self, digest: &Digest, _: Wanted, now: EpochSeconds) -> Lookup {
         let records = self.records.lock().unwrap();
         let record = records.get(digest).copied().unwrap_or_default();
         Lookup::Found(record.visible_at(CleanupAge::DEFAULT, now))
