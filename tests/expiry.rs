@@ -289,9 +289,9 @@ mod of_older_versions {
     /// shows `now`.
     fn open(reported: &[(u32, u32)], now: u32) -> Store {
         let mut store = Store::new(AGE);
-        reported
-            .iter()
-            .for_each(|&(number, _)| store.report(number));
+        for &(number, _) in reported {
+            store.report(number);
+        }
         store.fold_and_evict();
         while store.driver.steps.commit() {}
         drop(store.driver);
