@@ -42,6 +42,9 @@ mod seccomp;
 // Taking over the gdbm file of the Python daemon.
 mod import;
 
+// A store that is damaged or taken away while it is in use, and copies that are none.
+mod damaged_store;
+
 // Crash after crash under load: every acknowledged report is there, and none counts twice.
 mod durability;
 

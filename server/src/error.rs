@@ -52,7 +52,10 @@ pub enum Error {
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
-    /// A worker ended by a panic; its message is on stderr.
+    /// A thread of the store ended by a panic; its message is in the log.
+    #[error("a thread of the store panicked")]
+    StorePanicked,
+    /// A worker ended by a panic; its message is in the log.
     #[error("a worker thread panicked")]
     WorkerPanicked,
     /// A system call of the process as a whole failed.

@@ -25,7 +25,7 @@
 //! | `access_files` | passwd and access file as one immutable snapshot |
 //! | `bounded_read` | configuration files of any size, read up to a bound |
 //! | `recording` | what arrived, as a pcap file |
-//! | `metrics`, `usage_log`, `log`, `log_line` | what happened: counted, one line a request, one line an event |
+//! | `metrics`, `usage_log`, `log`, `log_line`, `panic_log` | what happened: counted, one line a request, one line an event |
 //! | `error` | every way this crate can fail |
 //!
 //! `unsafe` lives in `datapath/uring` and `datapath/mmsg` only: system calls that no safe crate wraps at this cost.
@@ -41,6 +41,7 @@ pub mod flags;
 pub mod log;
 pub mod log_line;
 pub mod metrics;
+mod panic_log;
 pub mod pending_replies;
 pub mod recording;
 pub mod request;

@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::flags::Flags;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::panic_log;
 use crate::recording::{RecordTap, Recorder};
 use crate::signals::{self, SignalRequest};
 use crate::socket::{self, Listening};
@@ -88,6 +89,7 @@ impl Server {
         let signals = signals::listen()?;
         set_nice(config.nice)?;
         let log = Log::start(config.log_file.as_deref(), config.debug)?;
+        panic_log::install();
         match Parts::start(config, pid_file) {
             Ok(parts) => Ok(Self {
                 log,
@@ -175,7 +177,7 @@ impl Parts {
     }
 
     fn all_work(&self) -> bool {
-        !self.workers.iter().any(WorkerHandle::has_ended)
+        self.engine.is_running() && !self.workers.iter().any(WorkerHandle::has_ended)
     }
 
     fn toggle_recording(&self) {
@@ -206,10 +208,13 @@ impl Parts {
             recorder.finish();
         }
         tracing::info!("in all: {}", self.metrics.snapshot());
+        let store_ran = self.engine.is_running();
         // The workers' shares are gone, so this closes the store.
         drop(self.engine);
         drop(self.pid_file);
-        ends.into_iter().collect()
+        let ends = ends.into_iter();
+        ends.chain([store_ran.then_some(()).ok_or(Error::StorePanicked)])
+            .collect()
     }
 }
 

@@ -1,7 +1,9 @@
 //! Why a store could not be opened, created or filled.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::redb_engine::LOCK_FILE;
 
 /// Why a store could not be opened, created or filled. Each message names the file and what to do about it.
 ///
@@ -52,7 +54,9 @@ pub enum StoreError {
         store: String,
     },
     /// A stored value has no meaning.
-    #[error("{file} is damaged ({detail}): restore it from a backup")]
+    #[error(
+        "{file} is damaged ({detail}): restore the store from a backup; a copy that was made while a server ran on it is none"
+    )]
     Damaged {
         /// The file's name inside the store.
         file: String,
@@ -104,10 +108,32 @@ impl StoreError {
 
     /// For `map_err` on database operations.
     pub(crate) fn database<E: Into<redb::Error>>(file: &str) -> impl FnOnce(E) -> Self {
-        move |source| Self::Database {
-            file: file.to_owned(),
-            source: Box::new(source.into()),
+        move |source| {
+            let file = file.to_owned();
+            match source.into() {
+                redb::Error::Corrupted(detail) => Self::Damaged { file, detail },
+                source => Self::Database {
+                    file,
+                    source: Box::new(source),
+                },
+            }
         }
+    }
+
+    /// The same with the whole path of a file of this store.
+    #[must_use]
+    pub(crate) fn within(mut self, store: &str) -> Self {
+        if let Self::Newer { file, .. }
+        | Self::Missing { file }
+        | Self::Foreign { file, .. }
+        | Self::Damaged { file, .. }
+        | Self::Io { file, .. }
+        | Self::Database { file, .. } = &mut self
+            && is_name_in_store(file)
+        {
+            *file = format!("{store}/{file}");
+        }
+        self
     }
 
     /// Whether the disk had no room.
@@ -122,4 +148,10 @@ impl StoreError {
         };
         error.kind() == io::ErrorKind::StorageFull
     }
+}
+
+/// Whether this is the name of a file in a store, and no path or what else errors are about.
+fn is_name_in_store(file: &str) -> bool {
+    let extension = Path::new(file).extension();
+    !file.contains('/') && (file == LOCK_FILE || extension.is_some_and(|name| name == "redb"))
 }

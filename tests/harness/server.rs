@@ -236,6 +236,15 @@ impl Server {
         }
     }
 
+    /// Starts it again where it is expected to refuse: its exit status and what it wrote to its standard error.
+    pub(crate) fn refused_again(&mut self) -> (ExitStatus, String) {
+        assert!(self.child.try_wait().unwrap().is_some(), "it still runs");
+        let setup = self.setup.as_ref().expect("only a spawned server has none");
+        self.child = spawn(setup, self.address.port());
+        let status = self.wait(STOP_LIMIT);
+        (status.expect("pyzord ends"), self.stderr())
+    }
+
     /// Its exit status, once it has ended within `limit`.
     pub(crate) fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let mut status = None;

@@ -90,6 +90,7 @@ impl Committer {
     }
 
     pub(super) fn step(&mut self) -> Step {
+        self.journal.check_in_place(self.store.disk.as_ref());
         if self.refusing && !self.is_well_again() {
             if self.store.is_stopping() {
                 return Step::Stopped;
@@ -115,7 +116,7 @@ impl Committer {
         if planted(PlantedBug::ReplyBeforeCommit) {
             self.publish(number, true);
         }
-        if !self.has_room() {
+        if self.journal.is_failed() || !self.has_room() {
             self.refuse();
             return Step::Refusing(RETRY_PAUSE);
         }
@@ -193,7 +194,11 @@ impl Committer {
         } else {
             self.store.time.unsaved_at_all()
         };
-        if folded.is_empty() && time.is_none() || self.journal.is_failed() {
+        if self.journal.is_failed() {
+            self.refuse();
+            return Step::Refusing(RETRY_PAUSE);
+        }
+        if folded.is_empty() && time.is_none() {
             return Step::Idle;
         }
         if self.write(None, time.as_ref(), folded) {

@@ -3,11 +3,13 @@
 //! The engine touches files through [`Disk`] alone, so that tests can put a disk below it that loses power, tears
 //! writes, or fails.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError};
 use rustix::fs::{Advice, fadvise, fstatvfs};
@@ -42,9 +44,12 @@ pub trait Disk: Send + Sync {
     /// After a sync has failed, the system may take pages for written that never were: they read well until the power
     /// goes. A store that is built on such pages is lost, so what cannot be read back from the disk must not be read.
     fn forget_cached(&self, file: &str) -> io::Result<()>;
+
+    /// Fails when the file that was opened under this name last is no longer there: what is written to it would be lost.
+    fn check_in_place(&self, file: &str) -> io::Result<()>;
 }
 
-const LOCK_FILE: &str = "lock";
+pub(crate) const LOCK_FILE: &str = "lock";
 /// Only the owner may look into a store.
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -53,6 +58,8 @@ const FILE_MODE: u32 = 0o600;
 pub(super) struct DirectoryDisk {
     path: PathBuf,
     directory: File,
+    /// Device and inode of each file when it was opened.
+    opened: Mutex<HashMap<String, (u64, u64)>>,
     _lock: File,
 }
 
@@ -72,11 +79,24 @@ impl DirectoryDisk {
             Ok(()) => Ok(Self {
                 path: path.to_owned(),
                 directory,
+                opened: Mutex::default(),
                 _lock: lock,
             }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
             Err(TryLockError::Error(error)) => Err(StoreError::io(LOCK_FILE)(error)),
         }
+    }
+
+    /// What stands under this name now.
+    fn identity(&self, file: &str) -> io::Result<(u64, u64)> {
+        let found = fs::metadata(self.path.join(file))?;
+        Ok((found.dev(), found.ino()))
+    }
+
+    fn note_opened(&self, file: &str) -> io::Result<()> {
+        let identity = self.identity(file)?;
+        self.opened.lock().insert(file.to_owned(), identity);
+        Ok(())
     }
 }
 
@@ -108,17 +128,20 @@ impl Disk for DirectoryDisk {
     }
 
     fn create(&self, file: &str, builder: &Builder) -> Result<Database, DatabaseError> {
-        let file = OpenOptions::new()
+        let created = OpenOptions::new()
             .create_new(true)
             .read(true)
             .write(true)
             .mode(FILE_MODE)
             .open(self.path.join(file))?;
-        builder.create_with_backend(FileBackend::new(file)?)
+        self.note_opened(file)?;
+        builder.create_with_backend(FileBackend::new(created)?)
     }
 
     fn open(&self, file: &str, builder: &Builder) -> Result<Database, DatabaseError> {
-        builder.open(self.path.join(file))
+        let opened = builder.open(self.path.join(file))?;
+        self.note_opened(file)?;
+        Ok(opened)
     }
 
     fn remove(&self, file: &str) -> io::Result<()> {
@@ -143,5 +166,20 @@ impl Disk for DirectoryDisk {
     fn forget_cached(&self, file: &str) -> io::Result<()> {
         let file = File::open(self.path.join(file))?;
         Ok(fadvise(&file, 0, None, Advice::DontNeed)?)
+    }
+
+    fn check_in_place(&self, file: &str) -> io::Result<()> {
+        let opened = self.opened.lock().get(file).copied();
+        match self.identity(file) {
+            Ok(found) if Some(found) == opened => Ok(()),
+            Ok(_) => Err(io::Error::other(
+                "another file was put in its place while it was in use",
+            )),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::new(
+                error.kind(),
+                "it was removed or moved away while it was in use: put it back, or stop the server and restore the store",
+            )),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -24,7 +24,7 @@ use super::faults::{PlantedBug, planted};
 use super::interleave::switch_point;
 use super::memory::is_unfolded;
 use super::rebuild::Rebuild;
-use super::schema::{RECORDS, pack, unpack, write_watermark};
+use super::schema::{RECORDS, Role, pack, unpack, write_watermark};
 use super::shard::shard_of;
 use super::stats::count;
 use super::store::Store;
@@ -120,11 +120,15 @@ impl Folder {
             .any(|shard| shard.watermark() < latest)
     }
 
-    /// Opens failed shards anew if it is time to.
+    /// Opens failed shards anew if it is time to. Also notices, and has the committer notice, when files are taken away.
     pub(super) fn reopen_failed(&mut self) {
         let uptime = self.store.clock.uptime();
+        let disk = self.store.disk.as_ref();
+        if disk.check_in_place(&Role::Journal.file()).is_err() {
+            self.store.pending.poke();
+        }
         for shard in &self.store.memory.shards {
-            let disk = self.store.disk.as_ref();
+            shard.handle.check_in_place(disk);
             let take_in = |database: &Database| shard.take_in(database);
             if shard.handle.reopen_if_due(disk, uptime, take_in) {
                 self.fold_due = Some(uptime);

@@ -10,7 +10,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table};
 
 use super::change::Batch;
 use super::faults::{PlantedBug, planted};
-use super::schema::{BATCHES, write_time};
+use super::schema::{BATCHES, write_time, write_truncated};
 use super::time::Unsaved;
 use crate::error::StoreError;
 
@@ -31,7 +31,10 @@ pub(super) fn write(
         if let Some(batch) = batch {
             batches.insert(batch.seq, batch.as_bytes())?;
         }
-        delete(&mut batches, folded)?;
+        delete(&mut batches, folded.clone())?;
+    }
+    if let Some(last) = folded.last() {
+        write_truncated(&transaction, last)?;
     }
     if let Some(time) = time {
         write_time(&transaction, time)?;

@@ -96,6 +96,7 @@ use crate::error::StoreError;
 use crate::record::{ChangeKind, EpochSeconds};
 use change::Change;
 use committer::Committer;
+use database_handle::message_of;
 use disk::DirectoryDisk;
 use faults::planted;
 use folder::Folder;
@@ -110,7 +111,9 @@ use threads::{NICE_BACKGROUND, NICE_SERVING, spawn};
 
 pub use bulk_load::BulkLoad;
 pub use clock::{Clock, SystemClock};
+pub use database_handle::takes_panics_for_damage;
 pub use disk::Disk;
+pub(crate) use disk::LOCK_FILE;
 pub use faults::PlantedBug;
 #[cfg(feature = "planted-bugs")]
 pub use faults::plant;
@@ -135,7 +138,8 @@ impl RedbEngine {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
         options.check()?;
-        let disk = DirectoryDisk::lock(directory)?;
+        let disk = DirectoryDisk::lock(directory)
+            .map_err(|error| error.within(&directory.display().to_string()))?;
         Self::open_on(Arc::new(disk), options, clock)
     }
 
@@ -201,6 +205,11 @@ impl RedbEngine {
         stats::read(&self.store)
     }
 
+    /// Whether all threads of the store are at work. They end when it is closed, or when one finds a mistake in this program.
+    pub fn is_running(&self) -> bool {
+        !self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// Whether `directory` holds a store, finished or not.
     ///
     /// Shards are made only once the journal says what for: a journal alone is what an import or a creation left that
@@ -217,7 +226,10 @@ impl RedbEngine {
         self.store.sleepers.wake_all();
         for thread in self.threads.drain(..) {
             if let Err(panic) = thread.join() {
-                error!("a thread of the store has panicked: {panic:?}");
+                error!(
+                    "a thread of the store has panicked: {}",
+                    message_of(panic.as_ref())
+                );
             }
         }
     }
@@ -299,7 +311,8 @@ fn build(
 ) -> Result<Parts, StoreError> {
     options.check()?;
     faults::plant_from_environment();
-    let recovered = recovery::recover(disk.as_ref(), options, &clock)?;
+    let recovered = recovery::recover(disk.as_ref(), options, &clock)
+        .map_err(|error| error.within(&disk.describe()))?;
     let pending = PendingCommits::new(
         recovered.memory.hot.unfolded_limit(),
         recovered.next_seq,

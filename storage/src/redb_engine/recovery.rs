@@ -22,7 +22,7 @@ use redb::Database;
 use tracing::{info, warn};
 
 use super::clock::Clock;
-use super::database_handle::{DatabaseHandle, builder};
+use super::database_handle::{DatabaseHandle, builder, guarded_file};
 use super::disk::Disk;
 use super::hot_set::HotSet;
 use super::journal;
@@ -30,7 +30,8 @@ use super::keyed_hash::random;
 use super::memory::{Memory, is_unfolded};
 use super::options::{MAX_SHARDS, RedbOptions};
 use super::schema::{
-    Identity, Role, State, read_identity, read_state, read_time, write_identity, write_state,
+    Identity, Role, State, read_identity, read_state, read_time, read_truncated, write_identity,
+    write_state,
 };
 use super::seen_filter::Filter;
 use super::shard::Shard;
@@ -157,13 +158,15 @@ fn is_database(file: &str) -> bool {
 fn look_at_journal(disk: &dyn Disk) -> Result<Option<(Identity, State)>, StoreError> {
     let file = Role::Journal.file();
     disk.forget_cached(&file).map_err(StoreError::io(&file))?;
-    let journal = disk
-        .open(&file, &builder(LOOK_CACHE_BYTES))
-        .map_err(StoreError::database(&file))?;
-    match read_identity(&journal, Role::Journal)? {
-        Some(identity) => Ok(Some((identity, read_state(&journal)?))),
-        None => Ok(None),
-    }
+    guarded_file(&file, || {
+        let journal = disk
+            .open(&file, &builder(LOOK_CACHE_BYTES))
+            .map_err(StoreError::database(&file))?;
+        match read_identity(&journal, Role::Journal)? {
+            Some(identity) => Ok(Some((identity, read_state(&journal)?))),
+            None => Ok(None),
+        }
+    })
 }
 
 fn clear(disk: &dyn Disk, files: &[String]) -> Result<Found, StoreError> {
@@ -193,7 +196,7 @@ fn create(disk: &dyn Disk, options: &RedbOptions) -> Result<Files, StoreError> {
     let created = create_files(disk, options.shards, cache_bytes, State::Creating)?;
     complete(&created.journal)?;
     let identity = created.identity;
-    let handle = |role, database| DatabaseHandle::new(identity, role, cache_bytes, database);
+    let handle = |role, database| DatabaseHandle::new(disk, identity, role, cache_bytes, database);
     Ok(Files {
         journal: handle(Role::Journal, created.journal),
         shards: (created.shards.into_iter().enumerate())
@@ -292,6 +295,10 @@ fn fill_memory(
     let rows = journal.while_opening(|database| {
         journal::bounds(database).map_err(StoreError::database(journal.file()))
     })?;
+    let truncated = journal.while_opening(read_truncated)?;
+    for shard in &memory.shards {
+        shard.check_age(shard.watermark(), truncated)?;
+    }
     let mut latest_change = 0;
     let unfolded = replay(&journal, &memory, |time| {
         latest_change = latest_change.max(time);

@@ -9,6 +9,7 @@
 //! shards      number of shards
 //! state       journal only: 1 being created, 2 being loaded, 3 complete
 //! time        journal only: how far the store's own time has come, see `time`; missing before version 0.2
+//! truncated   journal only: the last batch whose row was deleted, as all shards had it; missing before version 0.2
 //! watermark   shard only: the last batch that has been folded into it
 //! ```
 //!
@@ -60,6 +61,7 @@ const ROLE_KEY: &str = "role";
 const SHARDS_KEY: &str = "shards";
 const STATE_KEY: &str = "state";
 const TIME_KEY: &str = "time";
+const TRUNCATED_KEY: &str = "truncated";
 const WATERMARK_KEY: &str = "watermark";
 
 /// What a file is within its store.
@@ -224,6 +226,21 @@ pub(super) fn write_watermark(
     watermark: u64,
 ) -> Result<(), redb::Error> {
     write_number(transaction, WATERMARK_KEY, watermark.into())
+}
+
+/// Reads the number of the last batch that the journal has no more, as every shard has it.
+pub(super) fn read_truncated(journal: &Database) -> Result<u64, StoreError> {
+    let file = Role::Journal.file();
+    let number = number(journal, &file, TRUNCATED_KEY)?.unwrap_or(0);
+    u64::try_from(number).map_err(|_| damaged(&file, TRUNCATED_KEY))
+}
+
+/// Records, as a part of `transaction`, the last batch whose row is deleted.
+pub(super) fn write_truncated(
+    transaction: &WriteTransaction,
+    truncated: u64,
+) -> Result<(), redb::Error> {
+    write_number(transaction, TRUNCATED_KEY, truncated.into())
 }
 
 /// Reads how far the store's time had come and what the clock showed, or `None` in a journal that never knew.

@@ -47,10 +47,25 @@ impl Shard {
     /// Reads the watermark and the number of records out of the file; for when it has just been opened.
     pub(super) fn take_in(&self, database: &Database) -> Result<(), StoreError> {
         let watermark = read_watermark(database, self.handle.file())?;
+        self.check_age(watermark, self.watermark())?;
         let digests = count(database).map_err(StoreError::database(self.handle.file()))?;
         self.digests.store(digests, Ordering::Relaxed);
         self.publish(watermark);
         Ok(())
+    }
+
+    /// Refuses a file that lacks batches up to `least` which nobody has any more: it is a copy of an earlier day, or was
+    /// copied while a server ran.
+    pub(super) fn check_age(&self, watermark: u64, least: u64) -> Result<(), StoreError> {
+        if watermark >= least {
+            return Ok(());
+        }
+        Err(StoreError::Damaged {
+            file: self.handle.file().to_owned(),
+            detail: format!(
+                "it is older than the rest of the store: it holds updates up to batch {watermark}, and is to hold them up to {least}"
+            ),
+        })
     }
 
     /// The record of `digest` in the file.

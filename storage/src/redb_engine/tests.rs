@@ -111,6 +111,10 @@ impl Disk for FaultyDisk {
     fn forget_cached(&self, file: &str) -> io::Result<()> {
         self.disk.forget_cached(file)
     }
+
+    fn check_in_place(&self, _file: &str) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl FaultyFile {
@@ -426,11 +430,15 @@ fn a_shard_too_few_or_too_many_is_named() {
     let shard = |index| directory.path().join(Role::Shard(index).file());
     std::fs::copy(shard(0), shard(2)).unwrap();
     let refused = open(directory.path()).unwrap_err();
-    assert!(matches!(refused, StoreError::Foreign { file, .. } if file == Role::Shard(2).file()));
+    assert!(
+        matches!(refused, StoreError::Foreign { file, .. } if file.ends_with(&Role::Shard(2).file()))
+    );
     std::fs::remove_file(shard(2)).unwrap();
     std::fs::remove_file(shard(1)).unwrap();
     let refused = open(directory.path()).unwrap_err();
-    assert!(matches!(refused, StoreError::Missing { file } if file == Role::Shard(1).file()));
+    assert!(
+        matches!(refused, StoreError::Missing { file } if file.ends_with(&Role::Shard(1).file()))
+    );
 }
 
 /// Changes that lie further apart than records live are applied to the stored record one by one.
