@@ -13,11 +13,15 @@ readonly all_scenarios=(
     hot-check-usage-log hot-check-recording hot-check-mmsg
     report-zipf report-distinct
     ring-alone tokio-uring-16 tokio-uring-64 tokio-uring-256 two-workers
-    profile saturation
+    profile saturation slow-disk
 )
+# With --old: another build of pyzord is the base.
+readonly old_scenarios=(old-hot-check old-unknown-check old-report-zipf old-report-distinct)
 # Longer than pyzord lets a change wait for its fold.
 readonly fold_at_most_s=90
 readonly profile_s=3 profile_hz=4000 profile_symbols=25
+# How long a sync takes at least on the slow disk, and how often its only digest is checked and reported.
+readonly slow_sync_ms=20 slow_checks=2000 slow_reports=500 slow_disk_s=10
 
 usage() {
     cat <<USAGE
@@ -27,6 +31,7 @@ Usage: ops/bench.sh [--quick] [--pairs N] [--seconds S] [--rounds N] [--out DIR]
   --pairs N    pairs of runs for each scenario (21); 6 are the fewest that give the ratio a confidence interval
   --seconds S  how long each run measures (0.5): many short pairs say more than few long ones
   --rounds N   rounds of the scenario saturation (20)
+  --old FILE   compare with this other build of pyzord: scenarios ${old_scenarios[*]}
   --out DIR    where results go (ops/runs/DATE-HOST)
 
 Scenarios (all of them unless named):
@@ -85,6 +90,12 @@ define() {
         base=("${given[@]}") subject=(pyzord 127.0.0.1 --workers 2)
         base_ask=(--op check --sockets 64) ask=("${base_ask[@]}")
         about="hot-check on 64 sockets; the base is pyzord with 1 worker, the subject with 2 (the second shares the load's core)" ;;
+    old-*)
+        define "${1#old-}"
+        base=(old_pyzord 127.0.0.1 --workers 1) base_ask=("${ask[@]}")
+        about+="; the base is the older build" ;;
+    slow-disk)
+        about="checks of one digest, alone and while it is reported all the time, on a disk whose sync takes $slow_sync_ms ms" ;;
     profile)
         about="where the worker's time goes under hot-check, by perf" ;;
     saturation)
@@ -122,6 +133,12 @@ pyzord() {
         >"$home.log" 2>&1 &
     started "$home.log"
     server_address=127.0.0.1:$port
+}
+
+# old_pyzord ADDRESS --workers N [ARGUMENT...]
+old_pyzord() {
+    local bin=$scratch/old
+    pyzord "$@"
 }
 
 started() {
@@ -187,6 +204,7 @@ run_scenario() {
     case $scenario in
     profile) profile ;;
     saturation) saturation ;;
+    slow-disk) slow_disk ;;
     *) run_pairs ;;
     esac
 }
@@ -200,7 +218,7 @@ run_pairs() {
     local subject_run=(--target "$server_address" --server-pid "$server_pid" "${ask[@]}")
     if [[ $preload == yes ]]; then
         blast "${subject_run[@]}" --preload --quiet
-        if [[ ${base[0]} == pyzord ]]; then blast "${base_run[@]}" --preload --quiet; fi
+        if [[ ${base[0]} == *pyzord ]]; then blast "${base_run[@]}" --preload --quiet; fi
         # Let the store settle: folding what was reported is not what is measured.
         sleep 1
     fi
@@ -318,6 +336,33 @@ saturation() {
         tee "$scratch/saturation.md"
 }
 
+# A check never waits for a sync, though it shows what is being reported.
+slow_disk() {
+    local mix checks=(--rate "$slow_checks" --duration "$slow_disk_s" --warmup 1 --quiet) reporter reports
+    gcc -shared -fPIC -O2 -o "$scratch/slow_sync.so" "$root/ops/slow_sync.c"
+    SLOW_SYNC_MS=$slow_sync_ms LD_PRELOAD=$scratch/slow_sync.so pyzord 127.0.0.1 --workers 1
+    await_server
+    mix=known=1,known-share=1
+    for reports in no yes no yes no yes; do
+        if [[ $reports == yes ]]; then
+            "$loadgen" replay "synthetic:report=1,$mix" --target "$server_address" --core "$load_core" --rate "$slow_reports" \
+                --duration $((slow_disk_s + 2)) --quiet &
+            reporter=$!
+            pids+=("$reporter")
+        fi
+        "$loadgen" replay "synthetic:check=1,$mix" --target "$server_address" --core "$load_core" "${checks[@]}" \
+            --json "$scratch/slow-disk.json" || true
+        if [[ $reports == yes ]]; then wait "$reporter" || true; fi
+        python3 - "$scratch/slow-disk.json" "$reports" <<'PYTHON' | tee -a "$scratch/slow-disk.md"
+import json, sys
+checks = json.load(open(sys.argv[1]))["operations"][0]
+times = " | ".join(f"{checks['service'][key]:.0f}" for key in ("p50_us", "p99_us", "p99_9_us"))
+print(f"| {sys.argv[2]} | {times} | {checks['answered']} | {checks['lost']} |")
+PYTHON
+    done
+    stop_servers
+}
+
 write_readme() {
     {
         describe_run 'CPU of each request, against the floor,' "ops/bench.sh $arguments" "$load_before"
@@ -335,6 +380,10 @@ write_readme() {
         if [[ -e $scratch/again ]]; then cat "$scratch/again"; fi
         if [[ -e $scratch/whole ]]; then describe_whole_cost; fi
         if [[ -e $out/profile.txt ]]; then printf '\n## Profile\n\n```\n%s\n```\n' "$(<"$out/profile.txt")"; fi
+        if [[ -e $scratch/slow-disk.md ]]; then
+            printf '\n## A slow disk\n\n| reported meanwhile | p50 us | p99 us | p99.9 us | answered | lost |\n| --- | --- | --- | --- | --- | --- |\n'
+            cat "$scratch/slow-disk.md"
+        fi
         if [[ -e $scratch/saturation.md ]]; then
             printf '\n## Saturated\n\nAll threads of pyzord share core %s with its only worker, ' "$server_core"
             printf 'load and timing client the other (`ops/saturation.py`).\n\n'
@@ -361,7 +410,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 bin=$target/release
 loadgen=$bin/loadgen
 arguments=$*
-pairs=21 seconds=0.5 warmup=0.15 rounds=20 out='' quick=no
+pairs=21 seconds=0.5 warmup=0.15 rounds=20 out='' quick=no old=''
 scenarios=()
 while (($#)); do
     case $1 in
@@ -370,13 +419,19 @@ while (($#)); do
     --seconds) seconds=${2:?} && shift ;;
     --rounds) rounds=${2:?} && shift ;;
     --out) out=${2:?} && shift ;;
+    --old) old=$(realpath "${2:?}") && shift ;;
     -h | --help) usage && exit ;;
     -*) echo "bench.sh: no such option: $1" >&2 && usage >&2 && exit 2 ;;
     *) scenarios+=("$1") ;;
     esac
     shift
 done
-if ((${#scenarios[@]} == 0)); then scenarios=("${all_scenarios[@]}"); fi
+if ((${#scenarios[@]} == 0)); then
+    if [[ -n $old ]]; then scenarios=("${old_scenarios[@]}"); else scenarios=("${all_scenarios[@]}"); fi
+fi
+if [[ " ${scenarios[*]}" == *" old-"* && -z $old ]]; then
+    echo "bench.sh: name the older build of pyzord: --old FILE" >&2 && exit 2
+fi
 for scenario in "${scenarios[@]}"; do define "$scenario"; done
 
 if (($(nproc) < 2)); then
@@ -399,6 +454,7 @@ scratch=$(mktemp -d "$target/bench.XXXXXX")
 pids=()
 trap clean_up EXIT
 trap 'exit 130' INT TERM
+if [[ -n $old ]]; then mkdir "$scratch/old" && cp "$old" "$scratch/old/pyzord"; fi
 load_before=$(cut -d ' ' -f 1-3 /proc/loadavg)
 for scenario in "${scenarios[@]}"; do run_scenario "$scenario"; done
 write_readme

@@ -45,6 +45,9 @@ mod import;
 // A store that is damaged or taken away while it is in use, and copies that are none.
 mod damaged_store;
 
+// Clocks that are set while the server runs and while it does not.
+mod wrong_clock;
+
 // Crash after crash under load: every acknowledged report is there, and none counts twice.
 mod durability;
 

@@ -17,6 +17,7 @@ both_io!(
     wrong_keys_and_unknown_users_are_told_so,
     a_named_user_with_a_wrong_clock_is_told_so,
     the_library_sends_batches,
+    the_library_sees_a_report_that_it_has_not_waited_for,
 );
 
 /// The reference client with a home directory that names one server.
@@ -227,4 +228,34 @@ fn the_library_sends_batches(io: Io) {
         all_counted,
         "a batch does not wait for its reply, but counts"
     );
+}
+
+/// The library's `BatchClient` never waits for an answer, and whoever asks next counts on the order in which requests came.
+/// One worker: between the sockets of several, the kernel promises no order.
+fn the_library_sees_a_report_that_it_has_not_waited_for(io: Io) {
+    needs!(Reference);
+    const SCRIPT: &str = r#"
+import sys
+import pyzor, pyzor.client
+server = (sys.argv[1], int(sys.argv[2]))
+batch, one = pyzor.client.BatchClient(batch_size=1), pyzor.client.Client()
+
+def count(digest):
+    while True:
+        try:
+            return int(one.check(digest, server)["Count"])
+        except pyzor.ProtocolError:
+            # The late answer to a report, on a port that was given again.
+            pass
+
+for number in range(300):
+    digest = "%040x" % (number // 3 + 1)
+    before = count(digest)
+    batch.report(digest, server)
+    after = count(digest)
+    assert after == before + 1, "%d after %d" % (after, before)
+"#;
+    let server = Setup::new(io).arg("--workers=1").start();
+    let finished = Pyzor::new(&server).library(SCRIPT, &[]);
+    assert_eq!(finished.status, Some(0), "{finished:?}");
 }

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::programs::faketime;
 use super::reference;
 
 /// Names a file to which each skipped test appends a line; set by `tests/run.sh`.
@@ -42,6 +43,8 @@ pub(crate) enum Need {
     Tshark,
     /// `valgrind`.
     Valgrind,
+    /// `faketime`, whose library shows a program another clock.
+    Faketime,
     /// `zstd`, and `gzip`, which every Debian has.
     Zstd,
     /// An IPv6 loopback address.
@@ -84,6 +87,7 @@ impl Need {
             Self::Tcpdump => (runs("tcpdump", &["--version"]), "tcpdump"),
             Self::Tshark => (runs("tshark", &["--version"]), "tshark"),
             Self::Valgrind => (runs("valgrind", &["--version"]), "valgrind"),
+            Self::Faketime => (faketime().is_some(), "faketime"),
             Self::Zstd => (runs("zstd", &["--version"]), "zstd"),
             Self::Ipv6 => (std::net::UdpSocket::bind("[::1]:0").is_ok(), "IPv6"),
             Self::Root => (nix::unistd::geteuid().is_root(), "root"),

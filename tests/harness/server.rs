@@ -43,6 +43,7 @@ pub(crate) struct Setup {
     io: Io,
     listen: &'static str,
     arguments: Vec<String>,
+    environment: Vec<(&'static str, PathBuf)>,
     directory: TempDir,
 }
 
@@ -55,6 +56,7 @@ impl Setup {
             io,
             listen: "127.0.0.1",
             arguments: Vec::new(),
+            environment: Vec::new(),
             directory,
         }
     }
@@ -75,6 +77,13 @@ impl Setup {
     #[must_use]
     pub(crate) fn arg(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// Sets a variable of the server's environment.
+    #[must_use]
+    pub(crate) fn environment(mut self, name: &'static str, value: impl Into<PathBuf>) -> Self {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -123,6 +132,7 @@ impl Setup {
             Io::Auto => &mut command,
         };
         command.args(&self.arguments);
+        command.envs(self.environment.iter().cloned());
         command
     }
 

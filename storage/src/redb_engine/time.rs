@@ -335,3 +335,130 @@ fn span(seconds: i64) -> String {
         _ => format!("{} days", seconds / 86_400),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+
+    const START: EpochSeconds = 1_800_000_000;
+
+    /// Clocks that show what they are told.
+    struct Clocks {
+        wall: AtomicU32,
+        uptime: AtomicU32,
+    }
+
+    impl Clocks {
+        fn new() -> Arc<Self> {
+            Arc::new(Self {
+                wall: AtomicU32::new(START),
+                uptime: AtomicU32::new(7),
+            })
+        }
+
+        fn pass(&self, seconds: u32) {
+            self.wall.fetch_add(seconds, Ordering::SeqCst);
+            self.uptime.fetch_add(seconds, Ordering::SeqCst);
+        }
+
+        fn set(&self, wall: EpochSeconds) {
+            self.wall.store(wall, Ordering::SeqCst);
+        }
+    }
+
+    impl Clock for Clocks {
+        fn now(&self) -> EpochSeconds {
+            self.wall.load(Ordering::SeqCst)
+        }
+
+        fn uptime(&self) -> Duration {
+            Duration::from_secs(self.uptime.load(Ordering::SeqCst).into())
+        }
+    }
+
+    fn begin(clocks: &Arc<Clocks>) -> StoreTime {
+        StoreTime::begin(Arc::<Clocks>::clone(clocks), WallTimes::default())
+    }
+
+    fn shown(time: &StoreTime, at: EpochSeconds) -> EpochSeconds {
+        let record = Record {
+            r_entered: at,
+            ..Record::EMPTY
+        };
+        time.shown(record).r_entered
+    }
+
+    #[test]
+    fn time_passes_as_the_clock_does_until_that_is_set() {
+        let clocks = Clocks::new();
+        let time = begin(&clocks);
+        clocks.pass(100);
+        assert_eq!(time.now(), START + 100);
+        clocks.set(START + 1_000_000);
+        let leapt = time.now();
+        assert!((START + 100..=START + 101).contains(&leapt));
+        assert_eq!(shown(&time, leapt), START + 1_000_000);
+        assert_eq!(shown(&time, START + 100), START + 100);
+        assert_eq!(shown(&time, 0), 0, "never stays never");
+        clocks.pass(10);
+        clocks.set(5);
+        assert!((leapt + 10..=leapt + 11).contains(&time.now()));
+        assert_eq!(shown(&time, time.now()), 5);
+    }
+
+    #[test]
+    fn a_request_that_saw_another_second_moves_nothing() {
+        let clocks = Clocks::new();
+        let time = begin(&clocks);
+        clocks.pass(100);
+        assert_eq!(time.at(START + 100), START + 100);
+        assert_eq!(time.at(START + 99), START + 99, "a moment ago");
+        assert_eq!(time.at(START + 10), START + 100, "held up since then");
+        assert_eq!(time.at(START + 5000), START + 100);
+        assert_eq!(time.now(), START + 100);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_for_ever_takes_no_more_room() {
+        let clocks = Clocks::new();
+        let time = begin(&clocks);
+        for _ in 0..=MAX_READINGS {
+            clocks.pass(5);
+            clocks.set(clocks.now() + 100);
+            time.now();
+        }
+        let unsaved = time.unsaved().unwrap();
+        assert_eq!(unsaved.readings.len(), MAX_READINGS);
+        assert_eq!(unsaved.first, unsaved.readings[0].time);
+        assert_eq!(shown(&time, time.now()), clocks.now());
+    }
+
+    #[test]
+    fn what_was_saved_is_where_it_goes_on() {
+        let clocks = Clocks::new();
+        let time = begin(&clocks);
+        let mut saved = Saved::default();
+        for seconds in [0, 1, SAVE_SECONDS, 10] {
+            clocks.pass(seconds);
+            if let Some(unsaved) = time.unsaved() {
+                time.saved(&unsaved);
+                saved.time = unsaved.time;
+                saved.readings.extend(unsaved.readings);
+            }
+        }
+        assert_eq!(saved.time, START + SAVE_SECONDS + 1);
+        assert_eq!(time.unsaved(), None);
+        assert_eq!(time.unsaved_at_all().unwrap().time, saved.time + 10);
+
+        let resume = |latest_change| {
+            let clock = Arc::<Clocks>::clone(&clocks);
+            StoreTime::resume(clock, saved.clone(), latest_change).now()
+        };
+        assert_eq!(resume(0), saved.time + 1);
+        assert_eq!(resume(saved.time + 10), saved.time + 11);
+        let year = 365 * 24 * 3600;
+        assert_eq!(resume(saved.time + year), saved.time + 1, "not by us");
+    }
+}
