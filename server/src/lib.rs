@@ -21,12 +21,12 @@
 //! | --- | --- |
 //! | `main`, `flags`, `config` | what was typed and written -> one validated `Config` |
 //! | `startup`, `detach`, `signals` | the order of starting, stopping and reloading |
-//! | `cpus` | which cores there are to work on |
+//! | `cpus`, `open_files` | which cores there are to work on, and how many files may be open |
 //! | `access_files` | passwd and access file as one immutable snapshot |
 //! | `bounded_read` | configuration files of any size, read up to a bound |
 //! | `recording` | what arrived, as a pcap file |
 //! | `metrics`, `usage_log`, `log`, `log_line` | what happened: counted, one line a request, one line an event |
-//! | `error` | every way this crate can fail |
+//! | `error`, `error_watch` | every way this crate can fail; errors of sockets that stay |
 //!
 //! `unsafe` lives in `datapath/uring` and `datapath/mmsg` only: system calls that no safe crate wraps at this cost.
 
@@ -37,10 +37,12 @@ pub mod cpus;
 pub mod datapath;
 pub mod detach;
 pub mod error;
+mod error_watch;
 pub mod flags;
 pub mod log;
 pub mod log_line;
 pub mod metrics;
+mod open_files;
 pub mod pending_replies;
 pub mod recording;
 pub mod request;

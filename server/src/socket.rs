@@ -101,11 +101,6 @@ impl WorkerSockets {
         self.0.iter()
     }
 
-    /// The sockets themselves, for who waits on each.
-    pub(crate) fn into_vec(self) -> Vec<ListenSocket> {
-        self.0
-    }
-
     fn bind(addresses: &[SocketAddr]) -> Result<Self, Error> {
         addresses
             .iter()

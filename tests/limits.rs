@@ -1,0 +1,130 @@
+//! A server where the system gives too little: it says so and does not start, or goes on with less.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::harness::programs::program;
+use crate::harness::{Io, Request, Server, Setup};
+
+/// More workers than cores, so that they need many files.
+const WORKERS: &str = "40";
+
+/// How long a failing call is watched.
+const WATCHED: Duration = Duration::from_secs(2);
+
+/// More calls than a server makes in that time that pauses, and far fewer than one that does not.
+const CALLS_OF_A_PAUSING_SERVER: usize = 500;
+
+fn workers(io: Io) -> Setup {
+    Setup::new(io).arg("--workers").arg(WORKERS)
+}
+
+fn warnings(server: &Server, about: &str) -> usize {
+    let log = server.log();
+    let warnings = log.lines().filter(|line| line.contains(" WARNING "));
+    warnings.filter(|line| line.contains(about)).count()
+}
+
+both_io!(the_soft_limit_of_open_files_is_raised);
+
+fn the_soft_limit_of_open_files_is_raised(io: Io) {
+    let setup = workers(io).under(&["prlimit", "--nofile=64:4096"]);
+    let mut server = setup.start();
+    assert!(server.stop().success());
+    assert_eq!(warnings(&server, ""), 0, "{}", server.log());
+}
+
+#[test]
+fn a_hard_limit_too_low_for_rings_is_enough_without() {
+    let setup = workers(Io::Auto).under(&["prlimit", "--nofile=400"]);
+    let mut server = setup.start();
+    assert_eq!(server.client().ask(&Request::new("ping")).code(), 200);
+    assert!(server.stop().success());
+    assert_eq!(warnings(&server, "open files"), 1, "{}", server.log());
+}
+
+/// The sockets could be bound, and the rings could not be set up: once, that was noticed after the start.
+#[test]
+fn a_hard_limit_too_low_refuses_the_start_in_the_background_too() {
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new("prlimit")
+        .arg("--nofile=200")
+        .arg(program("pyzord"))
+        .arg("--homedir")
+        .arg(home.path())
+        .args(["--address", "127.0.0.1", "--port", "0", "--io", "uring"])
+        .args(["--workers", WORKERS, "--detach"])
+        .arg(home.path().join("output"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.starts_with("40 workers need ") && stderr.contains(" and 200 are allowed: "),
+        "{stderr}"
+    );
+}
+
+/// The first ring of each thread can be set up, the others cannot: that of the trial, and none of a worker's.
+const ONE_RING: &str = "inject=io_uring_setup:error=ENOMEM:when=2+";
+
+/// Fails what `expression` says, in every thread; the calls it traces are in `calls`.
+fn failing<'a>(expression: &'a str, calls: &'a str) -> [&'a str; 6] {
+    // With -D the server, and not strace, is our child.
+    ["strace", "-Df", "-o", calls, "-e", expression]
+}
+
+#[test]
+fn a_worker_without_a_ring_falls_back_with_one_warning() {
+    needs!(Strace, Uring);
+    let setup = Setup::new(Io::Auto).arg("--workers").arg("3");
+    let mut server = setup.under(&failing(ONE_RING, "/dev/null")).start();
+    assert_eq!(server.client().ask(&Request::new("ping")).code(), 200);
+    assert!(server.stop().success());
+    assert_eq!(warnings(&server, "3 of 3 workers"), 1, "{}", server.log());
+    assert_eq!(warnings(&server, ""), 1, "{}", server.log());
+}
+
+#[test]
+fn a_worker_that_must_have_a_ring_refuses_the_start() {
+    needs!(Strace, Uring);
+    let setup = Setup::new(Io::Uring).arg("--workers").arg("3");
+    let (status, stderr) = setup.under(&failing(ONE_RING, "/dev/null")).refused();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("cannot receive with --io uring"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("Cannot allocate memory"), "{stderr}");
+}
+
+/// Receives succeed while the server starts, and then never again.
+#[test]
+fn a_receive_that_fails_for_good_is_said_once_and_costs_little() {
+    needs!(Strace);
+    let directory = tempfile::tempdir().unwrap();
+    let calls = directory.path().join("calls");
+    let failing = failing(
+        "inject=recvmmsg:error=ENOMEM:when=100+",
+        calls.to_str().unwrap(),
+    );
+    let setup = Setup::new(Io::Mmsg).arg("--workers").arg("1");
+    let mut server = setup.under(&failing).start();
+    let client = server.client();
+    let ping = Request::new("ping");
+    while client.try_ask(&ping, Duration::from_millis(500)).is_some() {}
+    let before = lines(&calls);
+    std::thread::sleep(WATCHED);
+    let made = lines(&calls) - before;
+    assert!(made < CALLS_OF_A_PAUSING_SERVER, "{made} calls");
+    assert!(server.stop().success());
+    let log = server.log();
+    let said = log.matches("nothing can be received").count();
+    assert_eq!(said, 1, "{log}");
+}
+
+fn lines(path: &Path) -> usize {
+    fs::read_to_string(path).unwrap().lines().count()
+}
