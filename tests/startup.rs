@@ -1,5 +1,6 @@
 //! How a server starts and ends: home directory, background, pid file, signals, what it leaves on the terminal.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -299,23 +300,44 @@ fn the_home_directory_is_the_users_and_is_created() {
     );
 }
 
+/// The store's threads come after the workers, whatever is added, and never before.
 #[test]
-fn nice_is_added() {
-    let server = Setup::new(Io::Auto).arg("--nice").arg("3").start();
-    let nice_of_main = nice_level(server.pid());
-    let ours = nice_level(Pid::this());
-    assert_eq!(nice_of_main, ours + 3);
+fn nice_is_added_to_every_thread() {
+    let usual = Setup::new(Io::Auto).start();
+    let comes_after = |nice: i32, levels: &BTreeMap<String, i32>| {
+        let stored = levels.iter().filter(|(name, _)| name.starts_with("store-"));
+        stored.map(|(_, level)| *level).min() > Some(nice) && levels["log"] > nice
+    };
+    let mut as_usual = BTreeMap::new();
+    assert!(eventually(END_LIMIT, || {
+        as_usual = nice_levels(&usual);
+        comes_after(as_usual["worker-0"], &as_usual)
+    }));
+    for added in [3, -3] {
+        if added < 0 {
+            needs!(Root);
+        }
+        let nice = format!("--nice={added}");
+        let server = Setup::new(Io::Auto).arg(nice).start();
+        let mut expected = as_usual.clone();
+        expected.values_mut().for_each(|nice| *nice += added);
+        let are_set = eventually(END_LIMIT, || nice_levels(&server) == expected);
+        assert!(are_set, "{:?}", nice_levels(&server));
+    }
 }
 
-/// The nice level in `/proc/PID/stat`: the 19th field, counted behind the name's closing bracket.
-fn nice_level(pid: Pid) -> i32 {
+/// The nice level of each thread, by name.
+fn nice_levels(server: &Server) -> BTreeMap<String, i32> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
+    stats.map(|stat| name_and_nice_level(&stat)).collect()
+}
+
+/// In `/proc/PID/stat` the name is in brackets, and the nice level the 19th field, counted behind them.
+fn name_and_nice_level(stat: &str) -> (String, i32) {
     const FIELD_BEHIND_NAME: usize = 16;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    fields
-        .split_whitespace()
-        .nth(FIELD_BEHIND_NAME)
-        .unwrap()
-        .parse()
-        .unwrap()
+    let (name, fields) = stat.rsplit_once(')').unwrap();
+    let nice = fields.split_whitespace().nth(FIELD_BEHIND_NAME).unwrap();
+    let name = name.split_once('(').unwrap().1;
+    (name.to_owned(), nice.parse().unwrap())
 }

@@ -1,6 +1,6 @@
 //! The order of starting and stopping.
 //!
-//! Starting: permissions of new files, the way into the background, the configuration, signals, the nice level, the
+//! Starting: permissions of new files, the way into the background, the configuration, the nice level, signals, the
 //! log, the access files, the way to the kernel, the store (its lock keeps a second server out), the sockets, the pid
 //! file, the workers. The server has started when every worker receives. Stopping is the reverse. Nothing slow comes before the sockets but opening the store.
 
@@ -86,8 +86,8 @@ struct Parts {
 impl Server {
     /// What fails once there is a log is in the log, too.
     fn start(config: &Config, pid_file: Option<&Path>) -> Result<Self, Error> {
-        let signals = signals::listen()?;
         set_nice(config.nice)?;
+        let signals = signals::listen()?;
         let log = Log::start(config.log_file.as_deref(), config.debug)?;
         match Parts::start(config, pid_file) {
             Ok(parts) => Ok(Self {
