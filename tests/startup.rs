@@ -320,7 +320,9 @@ fn nice_is_added_to_every_thread() {
         let nice = format!("--nice={added}");
         let server = Setup::new(Io::Auto).arg(nice).start();
         let mut expected = as_usual.clone();
-        expected.values_mut().for_each(|nice| *nice += added);
+        for nice in expected.values_mut() {
+            *nice += added;
+        }
         let are_set = eventually(END_LIMIT, || nice_levels(&server) == expected);
         assert!(are_set, "{:?}", nice_levels(&server));
     }

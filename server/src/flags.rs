@@ -41,7 +41,8 @@ pub struct Flags {
     )]
     pub nice: Option<String>,
 
-    /// IP addresses or host names to listen on, separated by commas or blanks; * is every address [default: 0.0.0.0]
+    /// IP addresses or host names to listen on, separated by commas or blanks; * is every address, :: too unless an IPv4
+    /// address stands beside it [default: *]
     #[arg(
         short = 'a',
         long = "address",

@@ -138,7 +138,7 @@ impl Setup {
     /// An address that reaches the server.
     fn first_address(&self) -> IpAddr {
         match self.listen.split(',').next().unwrap_or_default() {
-            "" | "0.0.0.0" => Ipv4Addr::LOCALHOST.into(),
+            "" | "*" | "0.0.0.0" => Ipv4Addr::LOCALHOST.into(),
             "::" => Ipv6Addr::LOCALHOST.into(),
             address => address.parse().expect("an IP address"),
         }
