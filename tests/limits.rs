@@ -125,6 +125,28 @@ fn a_receive_that_fails_for_good_is_said_once_and_costs_little() {
     assert_eq!(said, 1, "{log}");
 }
 
+/// An operator's slip, and what would fill the memory once and be ended by the kernel then.
+#[test]
+fn more_memory_than_there_is_refuses_the_start_with_both_figures() {
+    for option in ["--hot-set-memory=20000G", "--store-cache=20000G"] {
+        let (status, stderr) = Setup::new(Io::Auto).arg(option).refused();
+        assert_eq!(status.code(), Some(1));
+        let (option, _) = option.split_once('=').unwrap();
+        let expected = format!("{option} 20000G: expected no more than there is here, ");
+        assert!(stderr.starts_with(&expected), "{stderr}");
+    }
+    let limited = Setup::new(Io::Auto).under(&["prlimit", &format!("--as={}", 3_u64 << 30)]);
+    let budgets = limited
+        .arg("--hot-set-memory=2G")
+        .arg("--store-cache=1025M");
+    let (status, stderr) = budgets.refused();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(
+        stderr,
+        "HotSetMemory and StoreCache ask for 2048 and 1025 MiB, and there are 3072 MiB of memory: lower one of them\n"
+    );
+}
+
 fn lines(path: &Path) -> usize {
     fs::read_to_string(path).unwrap().lines().count()
 }

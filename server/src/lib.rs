@@ -21,7 +21,7 @@
 //! | --- | --- |
 //! | `main`, `flags`, `config` | what was typed and written -> one validated `Config` |
 //! | `startup`, `detach`, `signals` | the order of starting, stopping and reloading |
-//! | `cpus`, `open_files` | which cores there are to work on, and how many files may be open |
+//! | `cpus`, `memory`, `control_groups`, `open_files` | which cores and how much memory there is, how many files may be open |
 //! | `access_files` | passwd and access file as one immutable snapshot |
 //! | `bounded_read` | configuration files of any size, read up to a bound |
 //! | `recording` | what arrived, as a pcap file |
@@ -33,6 +33,7 @@
 pub mod access_files;
 mod bounded_read;
 pub mod config;
+mod control_groups;
 pub mod cpus;
 pub mod datapath;
 pub mod detach;
@@ -41,6 +42,7 @@ mod error_watch;
 pub mod flags;
 pub mod log;
 pub mod log_line;
+mod memory;
 pub mod metrics;
 mod open_files;
 pub mod pending_replies;

@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_command_line_beats_the_file() {
-        let file = "[server]\nPort = 1\nLogFile = a\nWorkers = 3\nIo = mmsg\nHotSetMemory = 1G\n";
+        let file = "[server]\nPort = 1\nLogFile = a\nWorkers = 3\nIo = mmsg\nHotSetMemory = 64M\n";
         let (home, config) = config(
             file,
             &["-p", "2", "--log-file", "b", "--durability", "relaxed"],
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(config.workers.get(), 3);
         assert_eq!(config.io, IoChoice::Mmsg);
         assert_eq!(config.durability, Durability::Relaxed);
-        assert_eq!(config.hot_set_bytes, 1 << 30);
+        assert_eq!(config.hot_set_bytes, 64 << 20);
     }
 
     #[test]

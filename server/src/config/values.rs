@@ -109,12 +109,16 @@ pub(super) fn boolean(text: &str) -> Parsed<bool> {
     )
 }
 
-/// A memory size: bytes, or with K, M or G a multiple of 1024 bytes.
-pub(super) fn memory(text: &str) -> Parsed<usize> {
-    memory_bytes(text)
-        .and_then(|bytes| usize::try_from(bytes).ok())
+/// A size of memory, of which there are `available` bytes: bytes, or with K, M or G a multiple of 1024 bytes.
+pub(super) fn memory(text: &str, available: usize) -> Parsed<usize> {
+    let bytes = memory_bytes(text)
+        .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
         .filter(|&bytes| bytes >= MIN_HOT_SET_BYTES)
-        .ok_or_else(|| "a memory size of at least 1M, such as 512M or 4G".to_owned())
+        .ok_or_else(|| "a memory size of at least 1M, such as 512M or 4G".to_owned())?;
+    if bytes > available {
+        return Err(format!("no more than there is here, {}M", available >> 20));
+    }
+    Ok(bytes)
 }
 
 fn memory_bytes(text: &str) -> Option<u64> {
@@ -125,7 +129,7 @@ fn memory_bytes(text: &str) -> Option<u64> {
         _ => (text, 0),
     };
     let number = u64::try_from(integer(number, 0..=i64::MAX)?).ok()?;
-    number.checked_mul(1 << shift)
+    Some(number.saturating_mul(1 << shift))
 }
 
 /// Addresses and host names, separated by commas or blanks; an empty list is every address.
@@ -259,10 +263,14 @@ mod tests {
             ("3m", 3 << 20),
             ("4G", 4 << 30),
         ] {
-            assert_eq!(memory(text), Ok(bytes), "{text}");
+            assert_eq!(memory(text, 4 << 30), Ok(bytes), "{text}");
         }
-        for text in ["", "M", "1K", "-5M", "1T", "1.5G", "99999999999G"] {
-            assert!(memory(text).is_err(), "{text}");
+        for text in ["", "M", "1K", "-5M", "1T", "1.5G"] {
+            assert!(memory(text, usize::MAX).is_err(), "{text}");
+        }
+        for text in ["4097M", "20000G", "99999999999G"] {
+            let expected = Err("no more than there is here, 4096M".to_owned());
+            assert_eq!(memory(text, 4 << 30), expected, "{text}");
         }
     }
 
