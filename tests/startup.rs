@@ -40,16 +40,20 @@ impl Detached {
     /// Runs `pyzord --detach` to its end, with port 0 for one that the kernel chooses; `home` and `output` are named
     /// relative to the working directory.
     fn start(&mut self, port: u16) -> Output {
-        let output = Command::new(program("pyzord"))
+        let output = self.run(port);
+        let pid = fs::read_to_string(self.path("home/pyzord.pid")).ok();
+        self.pid = pid.map(|pid| Pid::from_raw(pid.trim().parse().unwrap()));
+        output
+    }
+
+    fn run(&self, port: u16) -> Output {
+        Command::new(program("pyzord"))
             .current_dir(self.directory.path())
             .args(["--homedir", "home", "--detach", "output"])
             .args(["--address", "127.0.0.1", "--log-file", "log"])
             .args(["--port", &port.to_string()])
             .output()
-            .unwrap();
-        let pid = fs::read_to_string(self.path("home/pyzord.pid")).ok();
-        self.pid = pid.map(|pid| Pid::from_raw(pid.trim().parse().unwrap()));
-        output
+            .unwrap()
     }
 
     /// Where it says that it listens.
@@ -238,6 +242,47 @@ fn fill_pipe(server: &Server) {
     for _ in 0..=PIPE_BYTES / LINE_BYTES {
         assert_eq!(client.ask(&Request::new("ping")).code(), 403);
     }
+}
+
+/// Opening a pipe waits for its other end: that once kept a server from starting, and from ending.
+#[test]
+fn a_pipe_without_another_end_refuses_the_start() {
+    for name in ["config", "pyzord.passwd", "pyzord.access"] {
+        assert_refuses_pipe(Setup::new(Io::Auto), name, "cannot read", "read again");
+    }
+    let nobody = "nobody reads from it";
+    assert_refuses_pipe(Setup::new(Io::Auto), "pyzord.log", "cannot open", nobody);
+    for option in ["--usage-log-file", "--record"] {
+        let setup = Setup::new(Io::Auto).arg(option).arg("output");
+        assert_refuses_pipe(setup, "output", "cannot open", nobody);
+    }
+}
+
+fn assert_refuses_pipe(setup: Setup, name: &str, beginning: &str, end: &str) {
+    let pipe = setup.home().join(name);
+    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let (status, stderr) = setup.refused();
+    assert_eq!(status.code(), Some(1));
+    let beginning = format!("{beginning} {}: it is a pipe", pipe.display());
+    assert!(stderr.starts_with(&beginning), "{name}: {stderr}");
+    assert!(stderr.trim_end().ends_with(end), "{name}: {stderr}");
+}
+
+/// A pid file is removed in the end: a pipe must not be, nor a device.
+#[test]
+fn a_pid_file_must_be_a_regular_file() {
+    let server = Detached::new();
+    fs::create_dir(server.path("home")).unwrap();
+    let pid_file = server.path("home/pyzord.pid");
+    mkfifo(&pid_file, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let output = server.run(0);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.starts_with(&format!("cannot write {}: ", pid_file.display())),
+        "{stderr}"
+    );
+    assert!(pid_file.exists());
 }
 
 #[test]

@@ -23,7 +23,7 @@
 //! | `startup`, `detach`, `signals` | the order of starting, stopping and reloading |
 //! | `cpus`, `memory`, `control_groups`, `open_files` | which cores and how much memory there is, how many files may be open |
 //! | `access_files` | passwd and access file as one immutable snapshot |
-//! | `bounded_read` | configuration files of any size, read up to a bound |
+//! | `bounded_read`, `pipes` | configuration files of any size, read up to a bound; files that may be pipes |
 //! | `recording` | what arrived, as a pcap file |
 //! | `metrics`, `usage_log`, `log`, `log_line` | what happened: counted, one line a request, one line an event |
 //! | `error`, `error_watch` | every way this crate can fail; errors of sockets that stay |
@@ -46,6 +46,7 @@ mod memory;
 pub mod metrics;
 mod open_files;
 pub mod pending_replies;
+mod pipes;
 pub mod recording;
 pub mod request;
 pub mod signals;
