@@ -1,12 +1,16 @@
 //! A server where the system gives too little: it says so and does not start, or goes on with less.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::programs::program;
-use crate::harness::{Io, Request, Server, Setup};
+use crate::harness::{Io, Request, Server, Setup, eventually, random_digest};
+use crate::import::write_gdbm;
+
+/// How long the store may take to write again.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
 
 /// More workers than cores, so that they need many files.
 const WORKERS: &str = "40";
@@ -145,6 +149,70 @@ fn more_memory_than_there_is_refuses_the_start_with_both_figures() {
         stderr,
         "HotSetMemory and StoreCache ask for 2048 and 1025 MiB, and there are 3072 MiB of memory: lower one of them\n"
     );
+}
+
+/// Every program ends by itself, as on a full disk, where the kernel's signal would end it.
+#[test]
+fn a_limit_of_file_sizes_is_an_error() {
+    needs!(Gdbm);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (home, gdbm, store) = (path("home"), path("gdbm"), path("store"));
+    write_gdbm(Path::new(&gdbm), 10, "[]");
+    for words in [
+        &["pyzord", "--homedir", &home, "--address", "127.0.0.1"][..],
+        &[
+            "pyzor-migrate",
+            "--se",
+            "gdbm",
+            "--sd",
+            &gdbm,
+            "--de",
+            "redb",
+            "--dd",
+            &store,
+        ],
+        &["pyzor", "--generate", "man"],
+        &["loadgen", "inspect", "synthetic:check=1,requests=10"],
+    ] {
+        let output = Command::new("prlimit")
+            .arg("--fsize=512")
+            .arg(program(words[0]))
+            .args(&words[1..])
+            .stdout(File::create(path("stdout")).unwrap())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {output:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("File too large"), "{words:?}: {stderr}");
+    }
+}
+
+both_io!(a_running_server_at_a_limit_of_file_sizes_refuses_reports);
+
+fn a_running_server_at_a_limit_of_file_sizes_refuses_reports(io: Io) {
+    let mut server = Setup::new(io).start();
+    let (known, new) = (random_digest(), random_digest());
+    let ask = |operation, digest: &str| {
+        let request = Request::new(operation).digest(digest);
+        server.client().ask(&request).code()
+    };
+    assert_eq!(ask("report", &known), 200);
+    limit_file_sizes(&server, "0:unlimited");
+    assert_eq!(ask("report", &new), 503);
+    assert_eq!(ask("check", &known), 200);
+    limit_file_sizes(&server, "unlimited");
+    assert!(eventually(RECOVERY_LIMIT, || ask("report", &new) == 200));
+    assert!(server.stop().success());
+}
+
+fn limit_file_sizes(server: &Server, limit: &str) {
+    let mut prlimit = Command::new("prlimit");
+    let pid = server.pid().to_string();
+    let prlimit = prlimit
+        .args(["--pid", &pid])
+        .arg(format!("--fsize={limit}"));
+    assert!(prlimit.status().unwrap().success());
 }
 
 fn lines(path: &Path) -> usize {

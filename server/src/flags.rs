@@ -84,11 +84,11 @@ pub struct Flags {
     #[arg(long, value_name = "WHEN", help_heading = "Store")]
     pub durability: Option<String>,
 
-    /// Memory for digests in use, with suffix K, M or G [default: 256M]
+    /// Memory for digests in use, with suffix K, M or G [default: 256M, a quarter of all memory at most]
     #[arg(long, value_name = "SIZE", help_heading = "Store")]
     pub hot_set_memory: Option<String>,
 
-    /// Memory for pages of the store's files, with suffix K, M or G [default: 256M]
+    /// Memory for pages of the store's files, with suffix K, M or G [default: 256M, a quarter of all memory at most]
     #[arg(long, value_name = "SIZE", help_heading = "Store")]
     pub store_cache: Option<String>,
 

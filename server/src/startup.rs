@@ -41,6 +41,7 @@ const CHECK_WORKERS: Duration = Duration::from_millis(500);
 /// What kept the server from starting, or made it end unasked.
 pub fn run(flags: &Flags) -> Result<(), Error> {
     umask(UMASK);
+    signals::make_size_limits_errors()?;
     match config::detach_file(flags)? {
         None => Server::start(&Config::load(flags)?, None)?.run(),
         Some(_) if flags.report_on_stdin => run_in_background(flags),
