@@ -143,6 +143,7 @@ fn start_worker(
             Io::Uring => datapath::Io::Uring,
             Io::Mmsg | Io::Auto => datapath::Io::Mmsg,
         },
+        fallback: None,
         sockets: listening.workers.into_iter().next().unwrap(),
         access: Arc::new(AccessFiles::load(None, None).unwrap()),
         engine: Arc::new(engine.unwrap()),

@@ -43,7 +43,7 @@ with dbm.gnu.open(path, "nf") as file:
         file[key] = value
 "#;
 
-fn write_gdbm(path: &Path, count: u32, more: &str) {
+pub(crate) fn write_gdbm(path: &Path, count: u32, more: &str) {
     let status = Command::new(reference::python())
         .env("TZ", ZONE)
         .args(["-c", WRITER])

@@ -36,8 +36,11 @@ mod replies;
 // A server that was stopped for longer than clients wait, and one under more load than it can take.
 mod overload;
 
-// Where a seccomp filter refuses io_uring: a fallback with one warning, and the same answers.
+// Where a seccomp filter refuses io_uring: a fallback with one warning, and the same answers. Where it refuses more: no start.
 mod seccomp;
+
+// Where the system gives too little: open files, rings, memory, sizes of files; and calls that fail for good.
+mod limits;
 
 // Taking over the gdbm file of the Python daemon.
 mod import;

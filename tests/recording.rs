@@ -186,7 +186,7 @@ fn every_request_is_recorded_as_it_came(io: Io) {
     let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let mut server = recording(io)
         .arg("--record-anonymize=no")
-        .listen("0.0.0.0")
+        .listen("")
         .start();
     let port = server.address().port();
     let sender = Sender::new("127.0.0.9", ([127, 0, 0, 5], port).into());

@@ -230,11 +230,8 @@ fn the_library_sends_batches(io: Io) {
     );
 }
 
-/// The library's `BatchClient` never waits for an answer, and whoever asks next counts on the order in which requests came.
-/// One worker: between the sockets of several, the kernel promises no order.
-fn the_library_sees_a_report_that_it_has_not_waited_for(io: Io) {
-    needs!(Reference);
-    const SCRIPT: &str = r#"
+/// Reports digests and asks at once how often they were reported, on another socket.
+const REPORT_AND_ASK: &str = r#"
 import sys
 import pyzor, pyzor.client
 server = (sys.argv[1], int(sys.argv[2]))
@@ -255,7 +252,12 @@ for number in range(300):
     after = count(digest)
     assert after == before + 1, "%d after %d" % (after, before)
 "#;
+
+/// The library's `BatchClient` never waits for an answer, and whoever asks next counts on the order in which requests came.
+/// One worker: between the sockets of several, the kernel promises no order.
+fn the_library_sees_a_report_that_it_has_not_waited_for(io: Io) {
+    needs!(Reference);
     let server = Setup::new(io).arg("--workers=1").start();
-    let finished = Pyzor::new(&server).library(SCRIPT, &[]);
+    let finished = Pyzor::new(&server).library(REPORT_AND_ASK, &[]);
     assert_eq!(finished.status, Some(0), "{finished:?}");
 }

@@ -1,6 +1,7 @@
 //! Where replies come from, and what gets none: they leave from the address that was asked, and nothing that could make
 //! two servers talk to each other is answered.
 
+use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use crate::harness::{Client, Io, Request, Server, Setup, eventually};
 both_io!(
     replies_come_from_the_address_asked,
     replies_come_from_the_ipv6_address_asked,
+    every_address_is_served_by_default,
+    the_ipv6_wildcard_takes_ipv4_unless_ipv4_is_given,
     every_address_given_is_served,
     a_datagram_from_a_servers_port_gets_no_answer,
     a_datagram_from_port_zero_is_counted,
@@ -30,6 +33,12 @@ fn assert_answers_at(server: &Server, ip: impl Into<std::net::IpAddr>) {
     assert_eq!(reply.code(), 200, "{address}");
 }
 
+fn assert_silent_at(server: &Server, ip: Ipv4Addr) {
+    let address = (ip, server.address().port());
+    let reply = Client::new(address.into()).try_ask(&Request::new("ping"), SILENCE);
+    assert_eq!(reply, None, "{ip} was not given");
+}
+
 fn replies_come_from_the_address_asked(io: Io) {
     let server = Setup::new(io).listen("").start();
     for last in [1, 2, 3, 77] {
@@ -43,15 +52,54 @@ fn replies_come_from_the_ipv6_address_asked(io: Io) {
     assert_answers_at(&Setup::new(io).listen("::").start(), Ipv6Addr::LOCALHOST);
 }
 
+fn every_address_is_served_by_default(io: Io) {
+    needs!(Ipv6);
+    for everywhere in ["", "*", "::"] {
+        let setup = Setup::new(io).listen(everywhere);
+        let mut server = setup.arg("--usage-log-file").arg("usage").start();
+        assert_answers_at(&server, Ipv4Addr::new(127, 0, 0, 2));
+        assert_answers_at(&server, Ipv6Addr::LOCALHOST);
+        assert!(server.stop().success());
+        let usage = fs::read_to_string(server.home().join("usage")).unwrap();
+        assert!(usage.contains(" INFO anonymous,127.0.0.1,ping,"), "{usage}");
+        assert!(usage.contains(" INFO anonymous,::1,ping,"), "{usage}");
+    }
+}
+
+fn the_ipv6_wildcard_takes_ipv4_unless_ipv4_is_given(io: Io) {
+    needs!(Ipv6);
+    let server = Setup::new(io).listen("127.0.0.2,::").start();
+    assert_answers_at(&server, Ipv4Addr::new(127, 0, 0, 2));
+    assert_answers_at(&server, Ipv6Addr::LOCALHOST);
+    assert_silent_at(&server, Ipv4Addr::LOCALHOST);
+}
+
+/// One server on every address of both families keeps another from those of either.
+#[test]
+fn a_server_on_every_address_is_noticed_by_one_on_ipv4() {
+    let first = Setup::new(Io::Auto).listen("").start();
+    let port = first.address().port().to_string();
+    for address in ["127.0.0.1", "0.0.0.0"] {
+        let second = Setup::new(Io::Auto)
+            .listen(address)
+            .arg("--port")
+            .arg(&port);
+        let (status, stderr) = second.refused();
+        assert_eq!(status.code(), Some(1));
+        assert_eq!(
+            stderr,
+            format!("{address}:{port} is in use: is another pyzord running?\n")
+        );
+    }
+}
+
 fn every_address_given_is_served(io: Io) {
     needs!(Ipv6);
     let server = Setup::new(io).listen("127.0.0.2,127.0.0.3,::1").start();
     assert_answers_at(&server, Ipv4Addr::new(127, 0, 0, 2));
     assert_answers_at(&server, Ipv4Addr::new(127, 0, 0, 3));
     assert_answers_at(&server, Ipv6Addr::LOCALHOST);
-    let elsewhere = (Ipv4Addr::LOCALHOST, server.address().port());
-    let reply = Client::new(elsewhere.into()).try_ask(&Request::new("ping"), SILENCE);
-    assert_eq!(reply, None, "127.0.0.1 was not given");
+    assert_silent_at(&server, Ipv4Addr::LOCALHOST);
     let both = Setup::new(io).listen("0.0.0.0,::").start();
     assert_answers_at(&both, Ipv4Addr::LOCALHOST);
     assert_answers_at(&both, Ipv6Addr::LOCALHOST);

@@ -1,5 +1,6 @@
 //! How a server starts and ends: home directory, background, pid file, signals, what it leaves on the terminal.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -39,16 +40,20 @@ impl Detached {
     /// Runs `pyzord --detach` to its end, with port 0 for one that the kernel chooses; `home` and `output` are named
     /// relative to the working directory.
     fn start(&mut self, port: u16) -> Output {
-        let output = Command::new(program("pyzord"))
+        let output = self.run(port);
+        let pid = fs::read_to_string(self.path("home/pyzord.pid")).ok();
+        self.pid = pid.map(|pid| Pid::from_raw(pid.trim().parse().unwrap()));
+        output
+    }
+
+    fn run(&self, port: u16) -> Output {
+        Command::new(program("pyzord"))
             .current_dir(self.directory.path())
             .args(["--homedir", "home", "--detach", "output"])
             .args(["--address", "127.0.0.1", "--log-file", "log"])
             .args(["--port", &port.to_string()])
             .output()
-            .unwrap();
-        let pid = fs::read_to_string(self.path("home/pyzord.pid")).ok();
-        self.pid = pid.map(|pid| Pid::from_raw(pid.trim().parse().unwrap()));
-        output
+            .unwrap()
     }
 
     /// Where it says that it listens.
@@ -239,6 +244,47 @@ fn fill_pipe(server: &Server) {
     }
 }
 
+/// Opening a pipe waits for its other end: that once kept a server from starting, and from ending.
+#[test]
+fn a_pipe_without_another_end_refuses_the_start() {
+    for name in ["config", "pyzord.passwd", "pyzord.access"] {
+        assert_refuses_pipe(Setup::new(Io::Auto), name, "cannot read", "read again");
+    }
+    let nobody = "nobody reads from it";
+    assert_refuses_pipe(Setup::new(Io::Auto), "pyzord.log", "cannot open", nobody);
+    for option in ["--usage-log-file", "--record"] {
+        let setup = Setup::new(Io::Auto).arg(option).arg("output");
+        assert_refuses_pipe(setup, "output", "cannot open", nobody);
+    }
+}
+
+fn assert_refuses_pipe(setup: Setup, name: &str, beginning: &str, end: &str) {
+    let pipe = setup.home().join(name);
+    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let (status, stderr) = setup.refused();
+    assert_eq!(status.code(), Some(1));
+    let beginning = format!("{beginning} {}: it is a pipe", pipe.display());
+    assert!(stderr.starts_with(&beginning), "{name}: {stderr}");
+    assert!(stderr.trim_end().ends_with(end), "{name}: {stderr}");
+}
+
+/// A pid file is removed in the end: a pipe must not be, nor a device.
+#[test]
+fn a_pid_file_must_be_a_regular_file() {
+    let server = Detached::new();
+    fs::create_dir(server.path("home")).unwrap();
+    let pid_file = server.path("home/pyzord.pid");
+    mkfifo(&pid_file, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let output = server.run(0);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.starts_with(&format!("cannot write {}: ", pid_file.display())),
+        "{stderr}"
+    );
+    assert!(pid_file.exists());
+}
+
 #[test]
 fn usr2_without_a_file_to_record_to_says_how_to_name_one() {
     let mut server = Server::start(Io::Auto);
@@ -299,23 +345,46 @@ fn the_home_directory_is_the_users_and_is_created() {
     );
 }
 
+/// The store's threads come after the workers, whatever is added, and never before.
 #[test]
-fn nice_is_added() {
-    let server = Setup::new(Io::Auto).arg("--nice").arg("3").start();
-    let nice_of_main = nice_level(server.pid());
-    let ours = nice_level(Pid::this());
-    assert_eq!(nice_of_main, ours + 3);
+fn nice_is_added_to_every_thread() {
+    let usual = Setup::new(Io::Auto).start();
+    let comes_after = |nice: i32, levels: &BTreeMap<String, i32>| {
+        let stored = levels.iter().filter(|(name, _)| name.starts_with("store-"));
+        stored.map(|(_, level)| *level).min() > Some(nice) && levels["log"] > nice
+    };
+    let mut as_usual = BTreeMap::new();
+    assert!(eventually(END_LIMIT, || {
+        as_usual = nice_levels(&usual);
+        comes_after(as_usual["worker-0"], &as_usual)
+    }));
+    for added in [3, -3] {
+        if added < 0 {
+            needs!(Root);
+        }
+        let nice = format!("--nice={added}");
+        let server = Setup::new(Io::Auto).arg(nice).start();
+        let mut expected = as_usual.clone();
+        for nice in expected.values_mut() {
+            *nice += added;
+        }
+        let are_set = eventually(END_LIMIT, || nice_levels(&server) == expected);
+        assert!(are_set, "{:?}", nice_levels(&server));
+    }
 }
 
-/// The nice level in `/proc/PID/stat`: the 19th field, counted behind the name's closing bracket.
-fn nice_level(pid: Pid) -> i32 {
+/// The nice level of each thread, by name.
+fn nice_levels(server: &Server) -> BTreeMap<String, i32> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
+    stats.map(|stat| name_and_nice_level(&stat)).collect()
+}
+
+/// In `/proc/PID/stat` the name is in brackets, and the nice level the 19th field, counted behind them.
+fn name_and_nice_level(stat: &str) -> (String, i32) {
     const FIELD_BEHIND_NAME: usize = 16;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    fields
-        .split_whitespace()
-        .nth(FIELD_BEHIND_NAME)
-        .unwrap()
-        .parse()
-        .unwrap()
+    let (name, fields) = stat.rsplit_once(')').unwrap();
+    let nice = fields.split_whitespace().nth(FIELD_BEHIND_NAME).unwrap();
+    let name = name.split_once('(').unwrap().1;
+    (name.to_owned(), nice.parse().unwrap())
 }

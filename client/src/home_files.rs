@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{DirBuilder, File};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::User;
@@ -184,7 +184,7 @@ pub(crate) fn accounts(
 /// # Errors
 /// When it cannot be read, or is larger than any that people write.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let file = match File::open(path) {
+    let file = match open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(Error::file("read", path))?,
     };
@@ -197,6 +197,16 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         return Err(Error::file("read", path)(ErrorKind::FileTooLarge.into()));
     }
     Ok(Some(content))
+}
+
+/// Opening a pipe would wait for somebody at its other end, and there would be nothing in it the next time.
+fn open(path: &Path) -> io::Result<File> {
+    if path.metadata()?.file_type().is_fifo() {
+        return Err(io::Error::other(
+            "it is a pipe, and has to be a file that can be read again",
+        ));
+    }
+    File::open(path)
 }
 
 fn public_server() -> ServerName {

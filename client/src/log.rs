@@ -3,8 +3,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::OFlag;
 
 use crate::error::Error;
 use crate::local_time::log_time;
@@ -118,7 +121,10 @@ impl Log {
 }
 
 fn open(path: &Path) -> Result<File, Error> {
-    let file = OpenOptions::new().create(true).append(true).open(path);
+    let mut options = OpenOptions::new();
+    // A pipe that nobody reads is refused, and what one that is full does not take is lost: the mail comes first.
+    options.custom_flags(OFlag::O_NONBLOCK.bits());
+    let file = options.create(true).append(true).open(path);
     file.map_err(Error::file("open", path))
 }
 

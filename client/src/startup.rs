@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 
 use crate::commands::{self, SERVE};
@@ -39,6 +40,10 @@ pub fn run(typed: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Whether every command succeeded.
 fn act(flags: &Flags) -> Result<bool, Error> {
+    // A file at the limit of sizes (`ulimit -f`) fails like one on a full disk then, and does not kill us.
+    SigSet::from(Signal::SIGXFSZ)
+        .thread_block()
+        .map_err(Error::system("block a signal"))?;
     let mut out = io::stdout().lock();
     if let Some(document) = flags.generate {
         generate::write(document, &mut out).map_err(Error::output)?;

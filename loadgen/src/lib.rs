@@ -110,6 +110,7 @@ fn failure(command: &Command) -> ExitCode {
 }
 
 fn execute(command: &Command) -> Result<Verdict, Error> {
+    signals::make_size_limits_errors()?;
     match command {
         Command::Echo(flags) => echo::run(flags).map(|()| Verdict::Met),
         Command::Bare(flags) => {

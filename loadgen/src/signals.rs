@@ -8,6 +8,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+/// Makes a write beyond the limit of file sizes (`ulimit -f`) fail like one to a full disk, where it would kill the process
+/// by SIGXFSZ. To be called before any thread starts.
+pub(crate) fn make_size_limits_errors() -> io::Result<()> {
+    Ok(SigSet::from(Signal::SIGXFSZ).thread_block()?)
+}
+
 /// TERM or INT, once one has come.
 pub(crate) struct StopSignal {
     descriptor: SignalFd,

@@ -30,7 +30,7 @@ fn main() -> Result<(), Error> {
     let io = datapath::choose(choice)?;
     println!("listening on {} ({})", listening.addresses[0], io.name());
     let sockets = listening.workers.swap_remove(0);
-    datapath::run(io, sockets, Waker::new()?, Echo)?
+    datapath::open(io, &sockets, Waker::new()?)?.serve(Echo)
 }
 
 fn arguments() -> (SocketAddr, IoChoice) {

@@ -1,17 +1,18 @@
 //! Reading a whole file that a person wrote, up to a size that no person writes.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
+
+use crate::pipes;
 
 /// The content of a file of at most `max_bytes`.
 ///
 /// # Errors
-/// When the file cannot be read, or is larger.
+/// When the file cannot be read, is larger, or is a pipe.
 pub(crate) fn read_at_most(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     // One byte more tells a file that is too large from one that just fits.
-    let bytes = File::open(path)?
+    let bytes = pipes::open_to_read(path)?
         .take(max_bytes + 1)
         .read_to_end(&mut content)?;
     if bytes as u64 > max_bytes {

@@ -1,14 +1,11 @@
 //! Which cores we may run on, and how many of them at a time.
 
-use std::fs;
 use std::num::NonZeroUsize;
-use std::path::Path;
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
-/// Where control groups (version 2) are mounted.
-const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+use crate::control_groups;
 
 /// The cores this process is allowed on, in order; never empty.
 pub fn allowed_cores() -> Vec<usize> {
@@ -31,15 +28,8 @@ pub fn default_workers() -> NonZeroUsize {
 
 /// The smallest quota of our control group and those around it, in cores, rounded up.
 fn quota() -> Option<usize> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let group = Path::new(CGROUP_ROOT).join(group);
-    group
-        .ancestors()
-        .take_while(|directory| directory.starts_with(CGROUP_ROOT))
-        .filter_map(|directory| fs::read_to_string(directory.join("cpu.max")).ok())
-        .filter_map(|limit| parse_quota(&limit))
-        .min()
+    let limits = control_groups::limits("cpu.max");
+    limits.iter().filter_map(|limit| parse_quota(limit)).min()
 }
 
 /// Reads `cpu.max`: microseconds of CPU, or `max`, and the period in microseconds that they are for.

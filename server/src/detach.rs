@@ -14,6 +14,7 @@ use std::process::{Child, Command};
 use nix::unistd::{dup2_stdin, setsid};
 
 use crate::error::Error;
+use crate::pipes;
 
 /// How the child is told that it is one; [`crate::flags`] hides it.
 const CHILD_FLAG: &str = "--report-on-stdin";
@@ -29,8 +30,7 @@ const MAX_REPORT_BYTES: u64 = 64 * 1024;
 /// # Errors
 /// Why it does not.
 pub fn start_child(output: &Path) -> Result<(), Error> {
-    let file = File::options().append(true).create(true).open(output);
-    let file = file.map_err(Error::file("open", output))?;
+    let file = pipes::open_to_append(output).map_err(Error::file("open", output))?;
     let copy = file.try_clone().map_err(Error::file("open", output))?;
     let (report, child_end) = pipe().map_err(Error::system("make a pipe"))?;
     let program = std::env::current_exe().map_err(Error::system("find this program"))?;
@@ -123,10 +123,18 @@ impl PidFile {
     /// from the store's lock.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written, or something else has its name, which must not be removed in the end: a pipe, or a
+    /// device.
     pub fn write(path: &Path) -> Result<Self, Error> {
-        let text = format!("{}\n", std::process::id());
-        fs::write(path, text).map_err(Error::file("write", path))?;
+        let is_file_or_new = path.metadata().map_or(true, |there| there.is_file());
+        let written = if is_file_or_new {
+            fs::write(path, format!("{}\n", std::process::id()))
+        } else {
+            Err(io::Error::other(
+                "there is something that is no regular file",
+            ))
+        };
+        written.map_err(Error::file("write", path))?;
         Ok(Self(path.to_owned()))
     }
 }

@@ -35,13 +35,38 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The way to the kernel that `--io` asks for does not work here.
-    #[error("--io {choice} does not work on this system: {source}")]
+    /// A way to the kernel does not work here.
+    #[error("--io {io} does not work on this system: {source}")]
     IoRefused {
-        /// What was asked for.
-        choice: &'static str,
+        /// The way, as `--io` spells it.
+        io: &'static str,
         /// What the system said.
         source: io::Error,
+    },
+    /// A worker cannot begin to receive.
+    #[error("worker {index} cannot receive with --io {io}: {source}")]
+    WorkerStart {
+        /// Which worker, counted from 0.
+        index: usize,
+        /// Its way to the kernel, as `--io` spells it.
+        io: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The process may not have as many files open as its sockets and rings are.
+    #[error(
+        "{workers} workers need {needed} open files with --io {io}, and {limit} are allowed: raise the hard limit (ulimit -Hn, \
+         or LimitNOFILE= under systemd) or lower Workers"
+    )]
+    OpenFiles {
+        /// Workers to be started.
+        workers: usize,
+        /// Their way to the kernel, as `--io` spells it.
+        io: &'static str,
+        /// Files that may be open at a time.
+        needed: u64,
+        /// How many the system allows.
+        limit: u64,
     },
     /// A worker's sockets stopped working.
     #[error("a worker's sockets failed: {0}")]

@@ -41,7 +41,8 @@ pub struct Flags {
     )]
     pub nice: Option<String>,
 
-    /// IP addresses or host names to listen on, separated by commas or blanks; * is every address [default: 0.0.0.0]
+    /// IP addresses or host names to listen on, separated by commas or blanks; * is every address, :: too unless an IPv4
+    /// address stands beside it [default: *]
     #[arg(
         short = 'a',
         long = "address",
@@ -83,11 +84,11 @@ pub struct Flags {
     #[arg(long, value_name = "WHEN", help_heading = "Store")]
     pub durability: Option<String>,
 
-    /// Memory for digests in use, with suffix K, M or G [default: 256M]
+    /// Memory for digests in use, with suffix K, M or G [default: 256M, a quarter of all memory at most]
     #[arg(long, value_name = "SIZE", help_heading = "Store")]
     pub hot_set_memory: Option<String>,
 
-    /// Memory for pages of the store's files, with suffix K, M or G [default: 256M]
+    /// Memory for pages of the store's files, with suffix K, M or G [default: 256M, a quarter of all memory at most]
     #[arg(long, value_name = "SIZE", help_heading = "Store")]
     pub store_cache: Option<String>,
 

@@ -21,28 +21,33 @@
 //! | --- | --- |
 //! | `main`, `flags`, `config` | what was typed and written -> one validated `Config` |
 //! | `startup`, `detach`, `signals` | the order of starting, stopping and reloading |
-//! | `cpus` | which cores there are to work on |
+//! | `cpus`, `memory`, `control_groups`, `open_files` | which cores and how much memory there is, how many files may be open |
 //! | `access_files` | passwd and access file as one immutable snapshot |
-//! | `bounded_read` | configuration files of any size, read up to a bound |
+//! | `bounded_read`, `pipes` | configuration files of any size, read up to a bound; files that may be pipes |
 //! | `recording` | what arrived, as a pcap file |
 //! | `metrics`, `usage_log`, `log`, `log_line`, `panic_log` | what happened: counted, one line a request, one line an event |
-//! | `error` | every way this crate can fail |
+//! | `error`, `error_watch` | every way this crate can fail; errors of sockets that stay |
 //!
 //! `unsafe` lives in `datapath/uring` and `datapath/mmsg` only: system calls that no safe crate wraps at this cost.
 
 pub mod access_files;
 mod bounded_read;
 pub mod config;
+mod control_groups;
 pub mod cpus;
 pub mod datapath;
 pub mod detach;
 pub mod error;
+mod error_watch;
 pub mod flags;
 pub mod log;
 pub mod log_line;
+mod memory;
 pub mod metrics;
+mod open_files;
 mod panic_log;
 pub mod pending_replies;
+mod pipes;
 pub mod recording;
 pub mod request;
 pub mod signals;

@@ -22,6 +22,7 @@ use tracing::{Event, Metadata, Subscriber};
 
 use crate::error::Error;
 use crate::log_line::{Level, LineStart};
+use crate::pipes;
 
 /// Lines that wait to be written.
 const MAX_QUEUED_LINES: usize = 1024;
@@ -116,10 +117,9 @@ pub(crate) struct LogFile {
 
 impl LogFile {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let file = File::options().append(true).create(true).open(path);
         Ok(Self {
             path: path.to_owned(),
-            file: file.map_err(Error::file("open", path))?,
+            file: pipes::open_to_append(path).map_err(Error::file("open", path))?,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Signals: blocked in every thread, taken by one, handed to the main thread as requests.
 //!
 //! TERM and INT ask for an end, and a second one gets it at once, even while the server is still starting or already
-//! stopping. HUP and USR1 ask for a reload, USR2 switches recording on and off.
+//! stopping. HUP and USR1 ask for a reload, USR2 switches recording on and off. XFSZ stays blocked.
 
 use std::process::exit;
 
@@ -49,6 +49,17 @@ pub fn listen() -> Result<Receiver<SignalRequest>, Error> {
         .spawn(move || take(taken, &requests))
         .map_err(Error::Thread)?;
     Ok(received)
+}
+
+/// Makes a write beyond the limit of file sizes (`ulimit -f`) fail like one to a full disk, where it would kill the process
+/// by SIGXFSZ. To be called before any other thread is started.
+///
+/// # Errors
+/// When the system does not let us block a signal.
+pub fn make_size_limits_errors() -> Result<(), Error> {
+    SigSet::from(Signal::SIGXFSZ)
+        .thread_block()
+        .map_err(Error::system("block a signal"))
 }
 
 fn take(taken: SigSet, requests: &Sender<SignalRequest>) {

@@ -1,5 +1,9 @@
 //! Binding: one `SO_REUSEPORT` socket for each worker and listen address.
 //!
+//! The wildcard address of IPv6, `::`, takes IPv4 as well unless an IPv4 address stands beside it: one socket answers both
+//! families, with one port, and whoever holds that port for either of them is noticed. IPv4 addresses appear as such then,
+//! because the datapath unmaps them (`::ffff:192.0.2.1`).
+//!
 //! `SO_REUSEPORT` would let a second daemon take half of the datagrams silently, so every address is first bound
 //! without it, as a probe that only one of the two can win.
 
@@ -64,12 +68,13 @@ pub fn bind(listen: &[SocketAddr], workers: NonZeroUsize) -> Result<Listening, E
         let limit = format!("{MAX_LISTEN_ADDRESSES} listen addresses are possible");
         return Err(failure("add", *extra)(io::Error::other(limit)));
     }
+    let families = Families::of(listen);
     let addresses = listen
         .iter()
-        .map(|address| probe(*address))
+        .map(|address| probe(*address, families))
         .collect::<Result<Vec<_>, _>>()?;
     let workers = (0..workers.get())
-        .map(|_| WorkerSockets::bind(&addresses))
+        .map(|_| WorkerSockets::bind(&addresses, families))
         .collect::<Result<Vec<_>, _>>()?;
     let receive_buffer_bytes = smallest_receive_buffer(&workers)?;
     Ok(Listening {
@@ -77,6 +82,23 @@ pub fn bind(listen: &[SocketAddr], workers: NonZeroUsize) -> Result<Listening, E
         addresses,
         receive_buffer_bytes,
     })
+}
+
+/// What sockets on `::` take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Families {
+    Both,
+    OnlyV6,
+}
+
+impl Families {
+    fn of(listen: &[SocketAddr]) -> Self {
+        if listen.iter().any(SocketAddr::is_ipv4) {
+            Self::OnlyV6
+        } else {
+            Self::Both
+        }
+    }
 }
 
 impl Listening {
@@ -101,15 +123,10 @@ impl WorkerSockets {
         self.0.iter()
     }
 
-    /// The sockets themselves, for who waits on each.
-    pub(crate) fn into_vec(self) -> Vec<ListenSocket> {
-        self.0
-    }
-
-    fn bind(addresses: &[SocketAddr]) -> Result<Self, Error> {
+    fn bind(addresses: &[SocketAddr], families: Families) -> Result<Self, Error> {
         addresses
             .iter()
-            .map(|a| ListenSocket::bind(*a))
+            .map(|a| ListenSocket::bind(*a, families))
             .collect::<Result<_, _>>()
             .map(Self)
     }
@@ -149,8 +166,8 @@ impl ListenSocket {
         datapath::dropped_at(self.as_fd())
     }
 
-    fn bind(address: SocketAddr) -> Result<Self, Error> {
-        let socket = open(address)?;
+    fn bind(address: SocketAddr, families: Families) -> Result<Self, Error> {
+        let socket = open(address, families)?;
         set_up(&socket, address)?;
         bind_to(&socket, address)?;
         Ok(Self {
@@ -174,10 +191,10 @@ impl AsRawFd for ListenSocket {
 }
 
 /// Binds `address` alone and lets go of it again; the address with its port.
-fn probe(address: SocketAddr) -> Result<SocketAddr, Error> {
+fn probe(address: SocketAddr, families: Families) -> Result<SocketAddr, Error> {
     let give_up_at = Instant::now() + RELEASE_WAIT;
     loop {
-        match probe_once(address) {
+        match probe_once(address, families) {
             Err(Error::AddressInUse(_)) if Instant::now() < give_up_at => {
                 std::thread::sleep(RELEASE_POLL);
             }
@@ -186,8 +203,8 @@ fn probe(address: SocketAddr) -> Result<SocketAddr, Error> {
     }
 }
 
-fn probe_once(address: SocketAddr) -> Result<SocketAddr, Error> {
-    let socket = open(address)?;
+fn probe_once(address: SocketAddr, families: Families) -> Result<SocketAddr, Error> {
+    let socket = open(address, families)?;
     bind_to(&socket, address)?;
     socket
         .local_addr()
@@ -195,15 +212,16 @@ fn probe_once(address: SocketAddr) -> Result<SocketAddr, Error> {
         .map_err(failure("find the port of", address))
 }
 
-fn open(address: SocketAddr) -> Result<Socket, Error> {
+fn open(address: SocketAddr, families: Families) -> Result<Socket, Error> {
     let kind = Type::DGRAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))
         .map_err(failure("open a socket for", address))?;
     if address.is_ipv6() {
-        // Else `::` would take IPv4 datagrams as well, and collide with a socket on 0.0.0.0.
+        // The system's default varies (net.ipv6.bindv6only).
+        let is_both = families == Families::Both && address.ip().is_unspecified();
         socket
-            .set_only_v6(true)
-            .map_err(failure("restrict to IPv6", address))?;
+            .set_only_v6(!is_both)
+            .map_err(failure("choose the families of", address))?;
     }
     Ok(socket)
 }
@@ -316,12 +334,22 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_of_both_families_share_a_port() {
-        let v6 = bind(&["[::]:0".parse().unwrap()], workers(1)).unwrap();
-        let port = v6.addresses[0].port();
-        let v4: SocketAddr = (std::net::Ipv4Addr::UNSPECIFIED, port).into();
-        let v4 = bind(&[v4], workers(1)).unwrap();
-        assert!(v4.workers[0].iter().all(ListenSocket::is_wildcard));
+    fn the_wildcard_of_ipv6_takes_both_families_unless_ipv4_stands_beside_it() {
+        let v6 = "[::]:0".parse().unwrap();
+        let both = bind(&[v6], workers(1)).unwrap();
+        let port = both.addresses[0].port();
+        let v4 = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, port));
+        for taken in [v4, localhost(port)] {
+            let error = bind(&[taken], workers(1)).unwrap_err();
+            assert!(matches!(&error, Error::AddressInUse(in_use) if *in_use == taken));
+        }
+        drop(both);
+        let apart = bind(
+            &[v4, (std::net::Ipv6Addr::UNSPECIFIED, port).into()],
+            workers(1),
+        )
+        .unwrap();
+        assert!(apart.workers[0].iter().all(ListenSocket::is_wildcard));
         assert!(!bind(&[localhost(0)], workers(1)).unwrap().workers[0].0[0].is_wildcard());
     }
 

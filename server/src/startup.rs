@@ -1,8 +1,9 @@
 //! The order of starting and stopping.
 //!
-//! Starting: permissions of new files, the way into the background, the configuration, signals, the nice level, the
-//! log, the access files, the store (its lock keeps a second server out), the sockets, the pid file, the workers.
-//! Stopping is the reverse. Nothing slow comes before the sockets but opening the store.
+//! Starting: permissions of new files, the way into the background, the configuration, the nice level, signals, the
+//! log, the access files, the way to the kernel, the store (its lock keeps a second server out), the sockets, the pid
+//! file, the workers. The server has started when every worker receives. Stopping is the reverse. Nothing slow comes
+//! before the sockets but opening the store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,20 +15,21 @@ use pyzor_storage::Engine;
 use pyzor_storage::redb_engine::{RedbEngine, RedbOptions, SystemClock};
 
 use crate::access_files::AccessFiles;
-use crate::config::{self, Config};
+use crate::config::{self, Config, IoChoice};
 use crate::cpus;
-use crate::datapath;
+use crate::datapath::{self, Io};
 use crate::detach::{self, Parent, PidFile};
 use crate::error::Error;
 use crate::flags::Flags;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::open_files;
 use crate::panic_log;
 use crate::recording::{RecordTap, Recorder};
 use crate::signals::{self, SignalRequest};
 use crate::socket::{self, Listening};
 use crate::usage_log::{UsageLog, UsageLogWriter};
-use crate::worker::{self, WorkerHandle, WorkerSetup};
+use crate::worker::{self, Started, WorkerHandle, WorkerSetup};
 
 /// What we create is for our user alone.
 const UMASK: Mode = Mode::S_IRWXG.union(Mode::S_IRWXO);
@@ -41,6 +43,7 @@ const CHECK_WORKERS: Duration = Duration::from_millis(500);
 /// What kept the server from starting, or made it end unasked.
 pub fn run(flags: &Flags) -> Result<(), Error> {
     umask(UMASK);
+    signals::make_size_limits_errors()?;
     match config::detach_file(flags)? {
         None => Server::start(&Config::load(flags)?, None)?.run(),
         Some(_) if flags.report_on_stdin => run_in_background(flags),
@@ -86,8 +89,8 @@ struct Parts {
 impl Server {
     /// What fails once there is a log is in the log, too.
     fn start(config: &Config, pid_file: Option<&Path>) -> Result<Self, Error> {
-        let signals = signals::listen()?;
         set_nice(config.nice)?;
+        let signals = signals::listen()?;
         let log = Log::start(config.log_file.as_deref(), config.debug)?;
         panic_log::install();
         match Parts::start(config, pid_file) {
@@ -153,6 +156,7 @@ impl Parts {
         }
         let access = AccessFiles::load(config.passwd_file.clone(), config.access_file.clone())?;
         let access = Arc::new(access);
+        let io = choose_io(config)?;
         let engine = Arc::new(open_store(config)?);
         let mut listening = socket::bind(&config.listen, config.workers)?;
         let pid_file = pid_file.map(PidFile::write).transpose()?;
@@ -164,7 +168,7 @@ impl Parts {
             record_taps,
         };
         let store: Arc<dyn Engine> = Arc::clone(&engine) as _;
-        let workers = spawn_workers(config, listening, outputs, &metrics, &access, &store)?;
+        let workers = start_workers(config, io, listening, outputs, &metrics, &access, &store)?;
         Ok(Self {
             pid_file,
             workers,
@@ -198,9 +202,7 @@ impl Parts {
 
     /// Lets every worker finish, then writes what they left behind; the first failure of a worker.
     fn stop(self) -> Result<(), Error> {
-        self.workers.iter().for_each(WorkerHandle::stop);
-        // All are waited for, whatever the first one says.
-        let ends: Vec<_> = self.workers.into_iter().map(WorkerHandle::join).collect();
+        let ended = end(self.workers);
         if let Some(usage_log) = self.usage_log {
             usage_log.finish();
         }
@@ -212,9 +214,7 @@ impl Parts {
         // The workers' shares are gone, so this closes the store.
         drop(self.engine);
         drop(self.pid_file);
-        let ends = ends.into_iter();
-        ends.chain([store_ran.then_some(()).ok_or(Error::StorePanicked)])
-            .collect()
+        ended.and(store_ran.then_some(()).ok_or(Error::StorePanicked))
     }
 }
 
@@ -272,40 +272,92 @@ struct WorkerOutputs {
     record_taps: Vec<RecordTap>,
 }
 
-fn spawn_workers(
+/// How workers talk to the kernel, and room for the files that takes.
+fn choose_io(config: &Config) -> Result<Io, Error> {
+    let io = datapath::choose(config.io)?;
+    match (open_files::allow(config, io), fallback(config, io)) {
+        (Err(refusal), Some(other)) => {
+            tracing::warn!("using recvmmsg and sendmmsg: {refusal}");
+            open_files::allow(config, other).map(|()| other)
+        }
+        (allowed, _) => allowed.map(|()| io),
+    }
+}
+
+/// What may take the place of `io`.
+fn fallback(config: &Config, io: Io) -> Option<Io> {
+    (config.io == IoChoice::Auto && io == Io::Uring).then_some(Io::Mmsg)
+}
+
+/// Starts every worker, and waits until all of them receive.
+fn start_workers(
     config: &Config,
+    io: Io,
     listening: Listening,
     outputs: WorkerOutputs,
     metrics: &Metrics,
     access: &Arc<AccessFiles>,
     engine: &Arc<dyn Engine>,
 ) -> Result<Vec<WorkerHandle>, Error> {
-    let io = datapath::choose(config.io)?;
+    let cores = cpus::allowed_cores();
+    let mut logs = outputs.logs.into_iter();
+    let mut record_taps = outputs.record_taps.into_iter();
+    let mut workers = Vec::with_capacity(config.workers.get());
+    for (index, sockets) in listening.workers.into_iter().enumerate() {
+        let spawned = worker::spawn(WorkerSetup {
+            index,
+            core: cores[index % cores.len()],
+            io,
+            fallback: fallback(config, io),
+            sockets,
+            access: Arc::clone(access),
+            engine: Arc::clone(engine),
+            metrics: metrics.worker(index),
+            usage_log: logs.next(),
+            record_tap: record_taps.next(),
+        });
+        match spawned {
+            Ok(worker) => workers.push(worker),
+            Err(error) => return end(workers).and(Err(error)),
+        }
+    }
+    let started: Option<Vec<_>> = workers
+        .iter()
+        .map(WorkerHandle::wait_until_it_receives)
+        .collect();
+    let Some(started) = started else {
+        return end(workers).and(Err(Error::WorkerPanicked));
+    };
+    let fallen_back = warn_of_fallbacks(&started);
     for address in &listening.addresses {
         tracing::info!(
-            "listening on {address} with {} workers, {} and receive buffers of {} bytes",
+            "listening on {address} with {} workers, {}{fallen_back} and receive buffers of {} bytes",
             config.workers,
             io.name(),
             listening.receive_buffer_bytes
         );
     }
-    let cores = cpus::allowed_cores();
-    let mut logs = outputs.logs.into_iter();
-    let mut record_taps = outputs.record_taps.into_iter();
-    let workers = listening.workers.into_iter().enumerate();
-    workers
-        .map(|(index, sockets)| {
-            worker::spawn(WorkerSetup {
-                index,
-                core: cores[index % cores.len()],
-                io,
-                sockets,
-                access: Arc::clone(access),
-                engine: Arc::clone(engine),
-                metrics: metrics.worker(index),
-                usage_log: logs.next(),
-                record_tap: record_taps.next(),
-            })
-        })
-        .collect()
+    Ok(workers)
+}
+
+/// Says once why some workers had to fall back; how many did, for the line that says how many there are.
+fn warn_of_fallbacks(started: &[Started]) -> String {
+    let refusals: Vec<_> = started.iter().flat_map(|s| &s.fell_back).collect();
+    let Some(first) = refusals.first() else {
+        return String::new();
+    };
+    let number = refusals.len();
+    tracing::warn!(
+        "{number} of {} workers use recvmmsg and sendmmsg: {first}",
+        started.len()
+    );
+    format!(" ({number} of them mmsg)")
+}
+
+/// Ends every worker; the first failure.
+fn end(workers: Vec<WorkerHandle>) -> Result<(), Error> {
+    workers.iter().for_each(WorkerHandle::stop);
+    // All are waited for, whatever the first one says.
+    let ends: Vec<_> = workers.into_iter().map(WorkerHandle::join).collect();
+    ends.into_iter().collect()
 }

@@ -4,8 +4,10 @@
 //! The loop never blocks on anything but its sockets, and gives way to its runtime every [`YIELD_EVERY`], so that a
 //! stop, a reload, a timer or a deferred answer is served within milliseconds even under a saturating load.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +19,7 @@ use pyzor_storage::{CommitOutcome, Completions, Engine, EpochSeconds, LookupAnsw
 use crate::access_files::{Access, AccessFiles};
 use crate::datapath::{self, Datapath, Handler, Io, Received, ReplyPath, Serve, Waker};
 use crate::error::Error;
+use crate::error_watch::ErrorWatch;
 use crate::metrics::{Counter, WorkerMetrics};
 use crate::pending_replies::{PendingReplies, Waiting};
 use crate::recording::RecordTap;
@@ -39,6 +42,10 @@ const DRAIN_AT_MOST: Duration = Duration::from_millis(200);
 /// How long a stopping worker waits for commits and lookups under way.
 const FINISH_AT_MOST: Duration = Duration::from_secs(5);
 
+/// How long a worker pauses between two attempts while an error stays: long enough to cost nothing, short enough that
+/// nobody's request has timed out when it is over.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+
 /// What a worker is made of.
 pub struct WorkerSetup {
     /// Counts the workers from 0.
@@ -47,6 +54,8 @@ pub struct WorkerSetup {
     pub core: usize,
     /// The datapath, decided at start for all workers.
     pub io: Io,
+    /// What to use where that cannot be had after all; nothing means to end.
+    pub fallback: Option<Io>,
     /// This worker's sockets, one a listen address.
     pub sockets: WorkerSockets,
     /// Accounts and permissions, reloaded while running.
@@ -64,11 +73,23 @@ pub struct WorkerSetup {
 /// A running worker.
 pub struct WorkerHandle {
     thread: JoinHandle<Result<(), Error>>,
+    started: Receiver<Started>,
     stop: Arc<AtomicBool>,
     waker: Waker,
 }
 
+/// A worker that receives.
+pub struct Started {
+    /// Why it does so with its fallback.
+    pub fell_back: Option<Error>,
+}
+
 impl WorkerHandle {
+    /// Waits until the worker receives; nothing if it has ended instead, and [`join`](Self::join) says why.
+    pub fn wait_until_it_receives(&self) -> Option<Started> {
+        self.started.recv().ok()
+    }
+
     /// Asks the worker to answer what has arrived and end.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
@@ -94,32 +115,53 @@ impl WorkerHandle {
 /// # Errors
 /// When the thread or its means of being woken cannot be created.
 pub fn spawn(setup: WorkerSetup) -> Result<WorkerHandle, Error> {
-    let waker = Waker::new()?;
+    let waker = Waker::new().map_err(cannot_start(setup.index, setup.io))?;
     let stop = Arc::new(AtomicBool::new(false));
+    let (report, started) = sync_channel(1);
     let thread = std::thread::Builder::new()
         .name(format!("worker-{}", setup.index))
         .spawn({
             let (waker, stop) = (waker.clone(), Arc::clone(&stop));
-            move || run(setup, waker, stop)
+            move || run(setup, waker, stop, &report)
         })
         .map_err(Error::Thread)?;
     Ok(WorkerHandle {
         thread,
+        started,
         stop,
         waker,
     })
 }
 
-fn run(setup: WorkerSetup, waker: Waker, stop: Arc<AtomicBool>) -> Result<(), Error> {
+fn cannot_start(index: usize, io: Io) -> impl FnOnce(io::Error) -> Error {
+    let io = io.name();
+    move |source| Error::WorkerStart { index, io, source }
+}
+
+fn run(
+    setup: WorkerSetup,
+    waker: Waker,
+    stop: Arc<AtomicBool>,
+    report: &SyncSender<Started>,
+) -> Result<(), Error> {
     pin_to(setup.core);
+    let open = |io| {
+        datapath::open(io, &setup.sockets, waker.clone()).map_err(cannot_start(setup.index, io))
+    };
+    let (datapath, fell_back) = match (open(setup.io), setup.fallback) {
+        (Err(refusal), Some(io)) => (open(io)?, Some(refusal)),
+        (opened, _) => (opened?, None),
+    };
     let ledger = Ledger {
         metrics: setup.metrics,
         usage_log: setup.usage_log,
         record_tap: setup.record_tap,
         now: SystemTime::now(),
     };
-    let worker = Worker::new(waker.clone(), setup.access, setup.engine, ledger);
-    datapath::run(setup.io, setup.sockets, waker, Service { worker, stop })?
+    let worker = Worker::new(waker, setup.access, setup.engine, ledger);
+    // Nobody listens any more where the start was given up.
+    let _ = report.send(Started { fell_back });
+    datapath.serve(Service { worker, stop })
 }
 
 /// Keeps the thread on its core. Where that is not allowed it runs anywhere, a little slower.
@@ -146,7 +188,7 @@ impl Serve for Service {
         let mut last_yield = Instant::now();
         while !self.stop.load(Ordering::Acquire) {
             if self.worker.turn(&mut datapath)? == 0 {
-                wait(&mut datapath, TICK).await?;
+                self.worker.wait(&mut datapath, TICK).await?;
             } else if self.worker.looked_at.duration_since(last_yield) >= YIELD_EVERY {
                 last_yield = self.worker.looked_at;
                 tokio::task::yield_now().await;
@@ -162,18 +204,12 @@ async fn finish(mut worker: Worker, mut datapath: impl Datapath) -> Result<(), E
     while worker.turn(&mut datapath)? > 0 && worker.looked_at < drained_by {}
     let finished_by = Instant::now() + FINISH_AT_MOST;
     while !worker.pending.is_empty() && Instant::now() < finished_by {
-        wait(&mut datapath, finished_by.duration_since(Instant::now())).await?;
+        let at_most = finished_by.duration_since(Instant::now());
+        worker.wait(&mut datapath, at_most).await?;
         worker.deliver(&mut datapath)?;
         datapath.flush()?;
     }
     worker.tick(&datapath)
-}
-
-async fn wait(datapath: &mut impl Datapath, at_most: Duration) -> Result<(), Error> {
-    match tokio::time::timeout(at_most, datapath.arrived()).await {
-        Ok(arrived) => Ok(arrived?),
-        Err(_elapsed) => Ok(()),
-    }
 }
 
 /// What a worker keeps from one datagram to the next.
@@ -189,6 +225,7 @@ struct Worker {
     /// For replies that are written between turns.
     late_reply: Box<[u8; MAX_REPLY_BYTES]>,
     late_thread: Vec<u8>,
+    errors: ErrorWatch,
     /// When the clock was last looked at: once a batch, and at least once a turn.
     looked_at: Instant,
     /// Nobody waits any more for what queued up before that.
@@ -219,6 +256,7 @@ impl Worker {
             looked_at: now,
             was_away: false,
             last_tick: now,
+            errors: ErrorWatch::default(),
         }
     }
 
@@ -228,6 +266,7 @@ impl Worker {
         if received == 0 {
             self.look();
         }
+        self.errors.after_turn(received, &datapath.counters());
         if std::mem::take(&mut self.was_away) {
             let discarded = datapath.drain()?;
             self.ledger.metrics.add(Counter::StaleDiscarded, discarded);
@@ -238,6 +277,19 @@ impl Worker {
         }
         self.deliver(datapath)?;
         Ok(received)
+    }
+
+    /// Waits until there may be something to do. While receives go on failing that is after a pause: the kernel would
+    /// announce the next failure at once.
+    async fn wait(&self, datapath: &mut impl Datapath, at_most: Duration) -> Result<(), Error> {
+        if self.errors.is_receive_failing() {
+            tokio::time::sleep(ERROR_PAUSE.min(at_most)).await;
+            return Ok(());
+        }
+        match tokio::time::timeout(at_most, datapath.arrived()).await {
+            Ok(arrived) => Ok(arrived?),
+            Err(_elapsed) => Ok(()),
+        }
     }
 
     /// Looks at the clock, and whether this thread did not run for longer than clients wait. It never waits for longer
@@ -263,6 +315,7 @@ impl Worker {
         metrics.set(Counter::ReceiveErrors, counters.receive_errors);
         metrics.set(Counter::BuffersExhausted, counters.buffers_exhausted);
         metrics.set(Counter::KernelDrops, datapath.kernel_drops()?);
+        self.errors.tick(&counters);
         Ok(())
     }
 

@@ -42,6 +42,7 @@ pub(crate) enum Io {
 pub(crate) struct Setup {
     io: Io,
     listen: &'static str,
+    wrapper: Vec<String>,
     arguments: Vec<String>,
     environment: Vec<(&'static str, PathBuf)>,
     directory: TempDir,
@@ -55,6 +56,7 @@ impl Setup {
         Self {
             io,
             listen: "127.0.0.1",
+            wrapper: Vec::new(),
             arguments: Vec::new(),
             environment: Vec::new(),
             directory,
@@ -94,6 +96,13 @@ impl Setup {
         self
     }
 
+    /// Has another program, such as prlimit, start the server; it must become the server, or leave it its own process id.
+    #[must_use]
+    pub(crate) fn under(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().copied().map(String::from).collect();
+        self
+    }
+
     /// Starts the server and waits until it answers.
     pub(crate) fn start(self) -> Server {
         for _ in 0..START_ATTEMPTS {
@@ -119,7 +128,7 @@ impl Setup {
         // The kernel kills the server when the test's thread ends, however it ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]);
-        command.arg(program("pyzord"));
+        command.args(&self.wrapper).arg(program("pyzord"));
         command.arg("--homedir").arg(self.home());
         command.args(["--port", &port.to_string()]);
         command.args(["--log-file", "pyzord.log"]);
@@ -139,7 +148,7 @@ impl Setup {
     /// An address that reaches the server.
     fn first_address(&self) -> IpAddr {
         match self.listen.split(',').next().unwrap_or_default() {
-            "" | "0.0.0.0" => Ipv4Addr::LOCALHOST.into(),
+            "" | "*" | "0.0.0.0" => Ipv4Addr::LOCALHOST.into(),
             "::" => Ipv6Addr::LOCALHOST.into(),
             address => address.parse().expect("an IP address"),
         }

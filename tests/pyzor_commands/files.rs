@@ -3,6 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
 use super::clients::{Clients, our_client};
 use super::open_server;
 use super::scripted_server::{ScriptedServer, header};
@@ -250,5 +253,29 @@ fn help_and_documents_name_every_option() {
         // The generator of fish completions leaves out what is no option.
         let has_commands = text.contains("local_unwhitelist");
         assert!(has_commands || kind == "fish", "{kind}");
+    }
+}
+
+/// Opening a pipe waits for its other end, which would keep a mail waiting.
+#[test]
+fn a_pipe_in_the_home_directory_is_refused() {
+    let server = open_server();
+    for (name, options) in [
+        ("config", &[][..]),
+        ("servers", &[]),
+        ("accounts", &[]),
+        ("whitelist", &[]),
+        ("log", &["--log-file", "log"]),
+    ] {
+        let clients = Clients::of(&[server.address()]);
+        let pipe = clients.homes()[1].join(name);
+        let _ = fs::remove_file(&pipe);
+        mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        let refused = clients.ours(&[options, &["check"]].concat(), fresh_mail().as_bytes());
+        assert_ne!(refused.status, Some(0), "{name}: {refused:?}");
+        assert!(
+            refused.stderr.contains(pipe.to_str().unwrap()),
+            "{name}: {refused:?}"
+        );
     }
 }

@@ -193,7 +193,12 @@ mod tests {
         let (home, config) = config("", &[]);
         let in_home = |name: &str| home.path().join(name);
         assert_eq!(config.home, home.path());
-        assert_eq!(config.listen, ["0.0.0.0:24441".parse().unwrap()]);
+        let everywhere: Vec<_> = config
+            .listen
+            .iter()
+            .map(|a| a.ip().is_unspecified())
+            .collect();
+        assert_eq!((everywhere, config.listen[0].port()), (vec![true], 24441));
         assert_eq!(config.digest_db, in_home("pyzord.redb"));
         assert_eq!(config.cleanup_age, CleanupAge::from_seconds(10_368_000));
         assert_eq!(config.passwd_file, Some(in_home("pyzord.passwd")));
@@ -210,17 +215,17 @@ mod tests {
 
     #[test]
     fn the_command_line_beats_the_file() {
-        let file = "[server]\nPort = 1\nLogFile = a\nWorkers = 3\nIo = mmsg\nHotSetMemory = 1G\n";
+        let file = "[server]\nPort = 1\nLogFile = a\nWorkers = 3\nIo = mmsg\nHotSetMemory = 64M\n";
         let (home, config) = config(
             file,
             &["-p", "2", "--log-file", "b", "--durability", "relaxed"],
         );
-        assert_eq!(config.listen, ["0.0.0.0:2".parse().unwrap()]);
+        assert_eq!(config.listen[0].port(), 2);
         assert_eq!(config.log_file, Some(home.path().join("b")));
         assert_eq!(config.workers.get(), 3);
         assert_eq!(config.io, IoChoice::Mmsg);
         assert_eq!(config.durability, Durability::Relaxed);
-        assert_eq!(config.hot_set_bytes, 1 << 30);
+        assert_eq!(config.hot_set_bytes, 64 << 20);
     }
 
     #[test]

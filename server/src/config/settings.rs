@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pyzor_protocol::DEFAULT_PORT;
 use pyzor_protocol::configparser::{ConfigFile, SyntaxError};
-use pyzor_storage::redb_engine::RedbOptions;
+use pyzor_storage::redb_engine::{MIN_HOT_SET_BYTES, RedbOptions};
 
 use super::keys::{self, Key};
 use super::values::{self, Parsed};
@@ -12,6 +12,7 @@ use super::{Config, IoChoice, Origin, Problem, Problems, RecordConfig, home, sto
 use crate::cpus;
 use crate::error::Error;
 use crate::flags::Flags;
+use crate::memory;
 
 /// The section of the file that is ours; a client has its own in the same file.
 const SECTION: &str = "server";
@@ -77,6 +78,7 @@ impl<'a> Settings<'a> {
         let port = self.value(&keys::PORT, DEFAULT_PORT, values::port);
         let everywhere = values::listen("", port).unwrap_or_default();
         let store = RedbOptions::default();
+        let (hot_set_bytes, store_cache_bytes) = self.memory(&store);
         Config {
             home: self.home.to_owned(),
             listen: self.value(&keys::LISTEN_ADDRESS, everywhere, |text| {
@@ -95,8 +97,8 @@ impl<'a> Settings<'a> {
             workers: self.value(&keys::WORKERS, cpus::default_workers(), values::workers),
             io: self.value(&keys::IO, IoChoice::Auto, values::io),
             durability: self.value(&keys::DURABILITY, store.durability, values::durability),
-            hot_set_bytes: self.value(&keys::HOT_SET_MEMORY, store.hot_set_bytes, values::memory),
-            store_cache_bytes: self.value(&keys::STORE_CACHE, store.cache_bytes, values::memory),
+            hot_set_bytes,
+            store_cache_bytes,
             warnings: Vec::new(),
         }
     }
@@ -175,6 +177,26 @@ impl<'a> Settings<'a> {
             max_bytes,
             anonymize,
         })
+    }
+
+    /// The budgets of the hot set and of the page caches, in bytes. There has to be as much memory as both ask for; the
+    /// defaults ask for no more than half of it.
+    fn memory(&mut self, store: &RedbOptions) -> (usize, usize) {
+        let available = usize::try_from(memory::available()).unwrap_or(usize::MAX);
+        let at_most = (available / 4).max(MIN_HOT_SET_BYTES);
+        let parse = |text: &str| values::memory(text, available);
+        let hot_set_bytes = store.hot_set_bytes.min(at_most);
+        let hot_set_bytes = self.value(&keys::HOT_SET_MEMORY, hot_set_bytes, parse);
+        let cache_bytes = self.value(&keys::STORE_CACHE, store.cache_bytes.min(at_most), parse);
+        if hot_set_bytes.saturating_add(cache_bytes) > available {
+            self.problems.push(Problem::Other(format!(
+                "HotSetMemory and StoreCache ask for {} and {} MiB, and there are {} MiB of memory: lower one of them",
+                hot_set_bytes >> 20,
+                cache_bytes >> 20,
+                available >> 20
+            )));
+        }
+        (hot_set_bytes, cache_bytes)
     }
 
     fn store(&mut self) -> PathBuf {

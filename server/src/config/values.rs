@@ -1,9 +1,8 @@
 //! What the text of each kind of setting means. A value that means nothing gives what was expected instead.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
-use std::path::Path;
 
 use pyzor_storage::CleanupAge;
 use pyzor_storage::redb_engine::{Durability, MIN_HOT_SET_BYTES};
@@ -16,9 +15,6 @@ pub(super) type Parsed<T> = Result<T, String>;
 
 /// Workers a server may be told to start.
 const MAX_WORKERS: i64 = 1024;
-
-/// Where the kernel lists its IPv6 addresses, if it has IPv6.
-const KERNEL_HAS_IPV6: &str = "/proc/net/if_inet6";
 
 pub(super) fn port(text: &str) -> Parsed<u16> {
     integer(text, 0..=i64::from(u16::MAX))
@@ -113,12 +109,16 @@ pub(super) fn boolean(text: &str) -> Parsed<bool> {
     )
 }
 
-/// A memory size: bytes, or with K, M or G a multiple of 1024 bytes.
-pub(super) fn memory(text: &str) -> Parsed<usize> {
-    memory_bytes(text)
-        .and_then(|bytes| usize::try_from(bytes).ok())
+/// A size of memory, of which there are `available` bytes: bytes, or with K, M or G a multiple of 1024 bytes.
+pub(super) fn memory(text: &str, available: usize) -> Parsed<usize> {
+    let bytes = memory_bytes(text)
+        .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
         .filter(|&bytes| bytes >= MIN_HOT_SET_BYTES)
-        .ok_or_else(|| "a memory size of at least 1M, such as 512M or 4G".to_owned())
+        .ok_or_else(|| "a memory size of at least 1M, such as 512M or 4G".to_owned())?;
+    if bytes > available {
+        return Err(format!("no more than there is here, {}M", available >> 20));
+    }
+    Ok(bytes)
 }
 
 fn memory_bytes(text: &str) -> Option<u64> {
@@ -129,10 +129,10 @@ fn memory_bytes(text: &str) -> Option<u64> {
         _ => (text, 0),
     };
     let number = u64::try_from(integer(number, 0..=i64::MAX)?).ok()?;
-    number.checked_mul(1 << shift)
+    Some(number.saturating_mul(1 << shift))
 }
 
-/// Addresses and host names, separated by commas or blanks; an empty list is every IPv4 address, as in the reference.
+/// Addresses and host names, separated by commas or blanks; an empty list is every address.
 pub(super) fn listen(text: &str, port: u16) -> Parsed<Vec<SocketAddr>> {
     let names = text.split(|c: char| c == ',' || c.is_whitespace());
     let mut addresses = Vec::new();
@@ -144,7 +144,7 @@ pub(super) fn listen(text: &str, port: u16) -> Parsed<Vec<SocketAddr>> {
         }
     }
     if addresses.is_empty() {
-        addresses.push(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+        addresses.push(every_address(port));
     }
     if addresses.len() > MAX_LISTEN_ADDRESSES {
         return Err(format!("at most {MAX_LISTEN_ADDRESSES} addresses"));
@@ -154,25 +154,26 @@ pub(super) fn listen(text: &str, port: u16) -> Parsed<Vec<SocketAddr>> {
 
 fn resolve(name: &str, port: u16) -> Parsed<Vec<SocketAddr>> {
     if name == "*" {
-        return Ok(every_address(port));
+        return Ok(vec![every_address(port)]);
     }
     let bare = name
         .strip_prefix('[')
         .and_then(|name| name.strip_suffix(']'))
         .unwrap_or(name);
     if let Ok(address) = bare.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
+        return Ok(vec![SocketAddr::new(address.to_canonical(), port)]);
     }
     resolve_host(bare, port)
         .ok_or_else(|| format!("IP addresses or host names (without a port); {name:?} is neither"))
 }
 
-fn every_address(port: u16) -> Vec<SocketAddr> {
-    let mut addresses = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))];
-    if Path::new(KERNEL_HAS_IPV6).exists() {
-        addresses.push(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
-    }
-    addresses
+/// Every address of both families, as far as there are two: the kernel may lack IPv6, or this process may not use it.
+fn every_address(port: u16) -> SocketAddr {
+    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).map_or_else(
+        |_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+        |_| both,
+    )
 }
 
 /// A host's IPv4 addresses, like the reference; its IPv6 addresses if it has no others.
@@ -262,10 +263,14 @@ mod tests {
             ("3m", 3 << 20),
             ("4G", 4 << 30),
         ] {
-            assert_eq!(memory(text), Ok(bytes), "{text}");
+            assert_eq!(memory(text, 4 << 30), Ok(bytes), "{text}");
         }
-        for text in ["", "M", "1K", "-5M", "1T", "1.5G", "99999999999G"] {
-            assert!(memory(text).is_err(), "{text}");
+        for text in ["", "M", "1K", "-5M", "1T", "1.5G"] {
+            assert!(memory(text, usize::MAX).is_err(), "{text}");
+        }
+        for text in ["4097M", "20000G", "99999999999G"] {
+            let expected = Err("no more than there is here, 4096M".to_owned());
+            assert_eq!(memory(text, 4 << 30), expected, "{text}");
         }
     }
 
@@ -306,14 +311,16 @@ mod tests {
                     .collect::<Vec<_>>(),
             )
         };
-        assert_eq!(listen("").unwrap(), ["0.0.0.0:24441"]);
+        let everywhere = every_address(24441).to_string();
+        assert_eq!(listen("").unwrap(), std::slice::from_ref(&everywhere));
+        assert_eq!(listen("*").unwrap(), [everywhere]);
+        assert_eq!(listen("::ffff:192.0.2.1").unwrap(), ["192.0.2.1:24441"]);
         assert_eq!(listen("127.0.0.1").unwrap(), ["127.0.0.1:24441"]);
         assert_eq!(
             listen("127.0.0.1, ::1 [::2],127.0.0.1").unwrap(),
             ["127.0.0.1:24441", "[::1]:24441", "[::2]:24441"]
         );
         assert_eq!(listen("::").unwrap(), ["[::]:24441"]);
-        assert_eq!(listen("*").unwrap()[0], "0.0.0.0:24441");
         assert_eq!(listen("localhost").unwrap(), ["127.0.0.1:24441"]);
         for wrong in ["127.0.0.1:24441", "256.0.0.1", "[::1", "[]", "bad..name"] {
             assert!(listen(wrong).is_err(), "{wrong}");

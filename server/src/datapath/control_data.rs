@@ -8,6 +8,9 @@
 //! timespec     16 seconds since the epoch (i64)   24 nanoseconds (i64)
 //! ```
 //!
+//! A datagram by IPv4 comes with an `in6_pktinfo` on a socket of both families, its address mapped (`::ffff:192.0.2.1`); read
+//! is the IPv4 address. The kernel takes an `in_pktinfo` on such a socket, too.
+//!
 //! Replies name the address only and leave the interface to the routing table, as if the socket were bound to it.
 
 use std::net::IpAddr;
@@ -126,7 +129,8 @@ impl ControlData {
                 self.asked = field(message, V4_LOCAL).map(|octets: [u8; 4]| octets.into());
             }
             (Some(libc::IPPROTO_IPV6), Some(libc::IPV6_PKTINFO)) => {
-                self.asked = field(message, V6_LOCAL).map(|octets: [u8; 16]| octets.into());
+                let asked = field(message, V6_LOCAL).map(|octets: [u8; 16]| IpAddr::from(octets));
+                self.asked = asked.map(|address| address.to_canonical());
             }
             (Some(libc::SOL_SOCKET), Some(libc::SCM_TIMESTAMPNS)) => self.arrived = time(message),
             _ => {}
@@ -162,6 +166,14 @@ mod tests {
     fn what_is_written_reads_back() {
         round_trip("127.0.0.2");
         round_trip("2001:db8::7");
+    }
+
+    #[test]
+    fn a_mapped_address_is_one_of_ipv4() {
+        let mut info = PacketInfo::EMPTY;
+        info.set("::ffff:192.0.2.1".parse().unwrap());
+        let read_back = read(&info.bytes[..info.length]);
+        assert_eq!(read_back.asked, Some("192.0.2.1".parse().unwrap()));
     }
 
     /// A message as the kernel pads it.

@@ -2,7 +2,7 @@
 //!
 //! Two ways to the kernel show the same face, [`Datapath`]: `uring`, a multishot receive on a ring of the worker's
 //! own, and `mmsg`, `recvmmsg` and `sendmmsg`, for systems that refuse `io_uring`. [`choose`] decides by trying, and
-//! [`run`] starts the runtime that belongs to the choice.
+//! [`open`] starts the runtime that belongs to the choice.
 //!
 //! Invariants:
 //! - a datapath belongs to one thread, which creates, uses and drops it;
@@ -31,6 +31,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::SystemTime;
 
+use nix::errno::Errno;
 use pyzor_protocol::MAX_REPLY_BYTES;
 
 pub use reply_path::ReplyPath;
@@ -83,6 +84,22 @@ pub struct Counters {
     pub receive_errors: u64,
     /// Times more datagrams came in at once than there are buffers; they wait in the socket then.
     pub buffers_exhausted: u64,
+    /// What the kernel said when it last refused to send a reply.
+    pub last_send_error: Option<Errno>,
+    /// What it said when a receive last failed.
+    pub last_receive_error: Option<Errno>,
+}
+
+impl Counters {
+    fn count_send_errors(&mut self, refused: u64, error: Option<Errno>) {
+        self.send_errors += refused;
+        self.last_send_error = error.or(self.last_send_error);
+    }
+
+    fn count_receive_error(&mut self, error: Errno) {
+        self.receive_errors += 1;
+        self.last_receive_error = Some(error);
+    }
 }
 
 /// One worker's way to its sockets.
@@ -179,30 +196,30 @@ impl Io {
     }
 }
 
-/// Decides how workers talk to the kernel, by trying every operation that `io_uring` is needed for.
+/// Decides how workers talk to the kernel, by trying every operation that they need for it.
 ///
 /// # Errors
-/// When `io_uring` was asked for and does not work here. With [`IoChoice::Auto`] that is one warning instead.
+/// When what was asked for does not work here. That `io_uring` does not is one warning with [`IoChoice::Auto`].
 pub fn choose(choice: IoChoice) -> Result<Io, Error> {
     match choice {
-        IoChoice::Mmsg => Ok(Io::Mmsg),
-        IoChoice::Uring => {
-            uring::try_out()
-                .map(|()| Io::Uring)
-                .map_err(|source| Error::IoRefused {
-                    choice: Io::Uring.name(),
-                    source,
-                })
-        }
-        IoChoice::Auto => {
-            Ok(uring::try_out().map_or_else(|reason| fall_back(&reason), |()| Io::Uring))
-        }
+        IoChoice::Mmsg => try_out(Io::Mmsg),
+        IoChoice::Uring => try_out(Io::Uring),
+        IoChoice::Auto => try_out(Io::Uring).or_else(|reason| {
+            tracing::warn!("using recvmmsg and sendmmsg: {reason}");
+            try_out(Io::Mmsg)
+        }),
     }
 }
 
-fn fall_back(reason: &io::Error) -> Io {
-    tracing::warn!("using recvmmsg and sendmmsg, because io_uring does not work here: {reason}");
-    Io::Mmsg
+fn try_out(io: Io) -> Result<Io, Error> {
+    let tried = match io {
+        Io::Uring => uring::try_out(),
+        Io::Mmsg => mmsg::try_out(),
+    };
+    tried.map(|()| io).map_err(|source| Error::IoRefused {
+        io: io.name(),
+        source,
+    })
 }
 
 /// What a worker does with its datapath: a closure that is generic over it.
@@ -214,20 +231,33 @@ pub trait Serve {
     fn serve(self, datapath: impl Datapath) -> impl Future<Output = Self::Output>;
 }
 
-/// Starts the runtime that `io` needs on this thread, and serves `sockets` on it until `serve` ends.
+/// A worker's datapath that receives, on the runtime it needs.
+pub struct Opened<'a>(Hosted<'a>);
+
+enum Hosted<'a> {
+    Uring(uring::Hosted<'a>),
+    Mmsg(mmsg::Hosted<'a>),
+}
+
+/// Starts the runtime that `io` needs on this thread, and begins to receive from `sockets`.
 ///
 /// Any thread may call `waker` to end the worker's waits.
 ///
 /// # Errors
 /// When the runtime or the datapath cannot be set up.
-pub fn run<S: Serve>(
-    io: Io,
-    sockets: WorkerSockets,
-    waker: Waker,
-    serve: S,
-) -> io::Result<S::Output> {
-    match io {
-        Io::Uring => uring::run(sockets, waker, serve),
-        Io::Mmsg => mmsg::run(sockets, waker, serve),
+pub fn open(io: Io, sockets: &WorkerSockets, waker: Waker) -> io::Result<Opened<'_>> {
+    Ok(Opened(match io {
+        Io::Uring => Hosted::Uring(uring::Hosted::open(sockets, waker)?),
+        Io::Mmsg => Hosted::Mmsg(mmsg::Hosted::open(sockets, waker)?),
+    }))
+}
+
+impl Opened<'_> {
+    /// Serves until `serve` ends.
+    pub fn serve<S: Serve>(self, serve: S) -> S::Output {
+        match self.0 {
+            Hosted::Uring(hosted) => hosted.serve(serve),
+            Hosted::Mmsg(hosted) => hosted.serve(serve),
+        }
     }
 }

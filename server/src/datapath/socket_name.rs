@@ -73,7 +73,8 @@ impl SocketName {
     }
 }
 
-/// Reads an address the kernel wrote; `None` for one that is neither IPv4 nor IPv6.
+/// Reads an address the kernel wrote; `None` for one that is neither IPv4 nor IPv6. What a socket of both families calls
+/// `::ffff:192.0.2.7` is the IPv4 address: the kernel takes replies to that on such a socket, too.
 pub(super) fn read(name: &[u8]) -> Option<SocketAddr> {
     let port = u16::from_be_bytes(field(name, PORT)?);
     match libc::c_int::from(u16::from_ne_bytes(field(name, FAMILY)?)) {
@@ -83,6 +84,9 @@ pub(super) fn read(name: &[u8]) -> Option<SocketAddr> {
         }
         libc::AF_INET6 => {
             let address = Ipv6Addr::from(field::<16>(name, V6_ADDRESS)?);
+            if let Some(mapped) = address.to_ipv4_mapped() {
+                return Some((mapped, port).into());
+            }
             let scope = u32::from_ne_bytes(field(name, V6_SCOPE)?);
             Some(SocketAddrV6::new(address, port, 0, scope).into())
         }
@@ -110,6 +114,14 @@ mod tests {
         round_trip("192.0.2.7:24441");
         round_trip("[2001:db8::7]:24441");
         round_trip("[fe80::1%3]:65535");
+    }
+
+    #[test]
+    fn a_mapped_address_is_one_of_ipv4() {
+        let mut name = SocketName::EMPTY;
+        name.set("[::ffff:192.0.2.7]:24441".parse().unwrap());
+        let unmapped = Some("192.0.2.7:24441".parse().unwrap());
+        assert_eq!(read(&name.bytes[..name.length as usize]), unmapped);
     }
 
     #[test]

@@ -134,7 +134,7 @@ where
     let waker = Waker::new().unwrap();
     let thread = std::thread::spawn({
         let waker = waker.clone();
-        move || run(io, sockets, waker, serve).unwrap()
+        move || open(io, &sockets, waker).unwrap().serve(serve)
     });
     (listening.addresses, waker, thread)
 }

@@ -6,14 +6,15 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl, fstatvfs};
+use rustix::fs::fstatvfs;
 
 use super::packet::{self, FILE_HEADER, MAX_OVERHEAD_BYTES};
 use super::queue::Arrival;
 use crate::error::Error;
+use crate::pipes;
 
 /// Recordings that are kept, the current one included.
 pub(super) const MAX_FILES: usize = 4;
@@ -53,7 +54,7 @@ impl RecordingFile {
             let mut options = File::options();
             options.write(true).create(true).truncate(true).open(path)
         } else {
-            open_special(path)
+            pipes::open_to_append(path)
         };
         let file = opened.map_err(Error::file("open", path))?;
         let mut buffer = Vec::with_capacity(WRITE_BYTES + LAST_PACKET_BYTES);
@@ -138,18 +139,6 @@ fn leaves_room(free_bytes: u64, to_write_bytes: usize) -> bool {
 /// Whether there is something that cannot be moved aside.
 fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
-}
-
-/// Opens a pipe, which must have a reader, or a device. Writing may wait; opening does not.
-fn open_special(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    let file = options
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)?;
-    let flags = fcntl_getfl(&file)?;
-    fcntl_setfl(&file, flags.difference(OFlags::NONBLOCK))?;
-    Ok(file)
 }
 
 /// Makes way for a new recording at `path`. One without packets is not worth keeping.

@@ -1,10 +1,9 @@
 //! The store's threads: thin loops round the steps that do the work.
 
-use std::io;
 use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use rustix::process::setpriority_process;
+use rustix::process::nice;
 use tracing::debug;
 
 use super::committer::{Committer, Step};
@@ -24,32 +23,28 @@ const EVICTOR_SLEEP: Duration = Duration::from_secs(60);
 /// How long it waits in any case when nothing could leave.
 const EVICTOR_PAUSE: Duration = Duration::from_millis(100);
 
-/// Niceness of threads that somebody waits for.
+/// Added to the niceness of threads that somebody waits for, so that they come after the workers whatever theirs is.
 pub(super) const NICE_SERVING: i32 = 5;
-/// Niceness of threads that nobody waits for.
+/// The same for threads that nobody waits for.
 pub(super) const NICE_BACKGROUND: i32 = 10;
 
 /// Starts a thread of lower priority than the workers.
 pub(super) fn spawn(
     name: &'static str,
-    nice: i32,
+    niceness: i32,
     run: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, StoreError> {
     let lowered = move || {
-        lower_priority(nice).unwrap_or_else(|error| {
+        // Linux keeps a niceness for each thread, and "this process" means the calling thread.
+        if let Err(error) = nice(niceness) {
             debug!("{name} keeps its priority: {error}");
-        });
+        }
         run();
     };
     Builder::new()
         .name(name.to_owned())
         .spawn(lowered)
         .map_err(|source| StoreError::Thread { name, source })
-}
-
-/// Linux keeps a niceness for each thread, and "this process" means the calling thread.
-fn lower_priority(nice: i32) -> io::Result<()> {
-    Ok(setpriority_process(None, nice)?)
 }
 
 /// Commits until there is nothing left and never will be.

@@ -24,6 +24,7 @@ use pyzor_storage::gdbm::{Damage, Entry, GdbmError, GdbmFile};
 use pyzor_storage::redb_engine::{BulkLoad, RedbOptions};
 use pyzor_storage::reference_record::{self, InvalidRecord};
 use pyzor_storage::{Record, StoreError};
+use pyzord::signals::make_size_limits_errors;
 
 use failures::Failures;
 use flags::{EngineName, Flags};
@@ -35,6 +36,8 @@ const UMASK: Mode = Mode::S_IRWXG.union(Mode::S_IRWXO);
 /// Why the migration did not succeed.
 #[derive(Debug, thiserror::Error)]
 enum Error {
+    #[error(transparent)]
+    Signal(#[from] pyzord::error::Error),
     #[error("--se {0}: this engine cannot be read yet, only gdbm can")]
     SourceEngine(EngineName),
     #[error("--de {0}: this engine cannot be written yet, only redb can")]
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
 fn migrate(flags: &Flags) -> Result<(), Error> {
     check_engines(flags)?;
     umask(UMASK);
+    make_size_limits_errors()?;
     let source = GdbmFile::open(&flags.source)?;
     let load = BulkLoad::create(&flags.destination, &RedbOptions::default())?;
     let mut failures = Failures::new(flags.failures_path());

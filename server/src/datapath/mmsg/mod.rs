@@ -12,12 +12,15 @@ mod send_batch;
 mod socket_memory;
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
 use std::task::{Context, Poll};
 
+use nix::errno::Errno;
 use pyzor_protocol::MAX_REPLY_BYTES;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::{Builder, Runtime};
 
 use self::receive_batch::ReceiveBatch;
 use self::send_batch::SendBatch;
@@ -27,21 +30,47 @@ use super::waker::RING_BYTES;
 use super::{Counters, Datapath, Handler, ReplyPath, Serve, Waker};
 use crate::socket::{ListenSocket, WorkerSockets};
 
-/// Starts a tokio runtime on this thread and serves on it.
-pub(super) fn run<S: Serve>(
-    sockets: WorkerSockets,
-    waker: Waker,
-    serve: S,
-) -> io::Result<S::Output> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async { Ok(serve.serve(Mmsg::open(sockets, waker)?).await) })
+/// The datapath on a tokio runtime of its own.
+pub(super) struct Hosted<'a> {
+    // Dropped in this order: the runtime watches the sockets.
+    datapath: Mmsg<'a>,
+    runtime: Runtime,
+}
+
+impl<'a> Hosted<'a> {
+    /// Starts the runtime on this thread and has it watch `sockets`.
+    pub(super) fn open(sockets: &'a WorkerSockets, waker: Waker) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let datapath = runtime.block_on(async { Mmsg::open(sockets, waker) })?;
+        Ok(Self { datapath, runtime })
+    }
+
+    pub(super) fn serve<S: Serve>(self, serve: S) -> S::Output {
+        self.runtime.block_on(serve.serve(self.datapath))
+    }
+}
+
+/// Makes both system calls with nothing to do, on a socket that nobody knows: an error is the system's refusal.
+///
+/// # Errors
+/// The call that is refused, and what the system said.
+pub(super) fn try_out() -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    let refused = |call: &'static str| {
+        move |error: io::Error| io::Error::new(error.kind(), format!("{call} is refused: {error}"))
+    };
+    match ReceiveBatch::new().receive(socket.as_fd()) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        other => return other.map(drop).map_err(refused("recvmmsg")),
+    }
+    send_batch::send_from(socket.as_fd(), &mut [])
+        .map(drop)
+        .map_err(refused("sendmmsg"))
 }
 
 /// A worker's sockets and one batch in each direction.
-struct Mmsg {
-    sockets: Vec<AsyncFd<ListenSocket>>,
+struct Mmsg<'a> {
+    sockets: Vec<AsyncFd<BorrowedFd<'a>>>,
     listeners: Vec<Listener>,
     bell: AsyncFd<Waker>,
     received: ReceiveBatch,
@@ -49,15 +78,14 @@ struct Mmsg {
     counters: Counters,
 }
 
-impl Mmsg {
-    fn open(sockets: WorkerSockets, waker: Waker) -> io::Result<Self> {
+impl<'a> Mmsg<'a> {
+    fn open(sockets: &'a WorkerSockets, waker: Waker) -> io::Result<Self> {
         waker.sound().set_nonblocking(true)?;
         Ok(Self {
-            listeners: (0..).zip(&sockets).map(listener).collect(),
+            listeners: (0..).zip(sockets).map(listener).collect(),
             sockets: sockets
-                .into_vec()
-                .into_iter()
-                .map(readable)
+                .iter()
+                .map(|socket| readable(socket.as_fd()))
                 .collect::<io::Result<_>>()?,
             bell: readable(waker)?,
             received: ReceiveBatch::new(),
@@ -74,18 +102,18 @@ fn listener((index, socket): (u8, &ListenSocket)) -> Listener {
     }
 }
 
-fn readable<T: OwnsFile>(file: T) -> io::Result<AsyncFd<T>> {
-    // SAFETY: `file` owns what it names, for as long as it lives, and never exchanges it.
+fn readable<T: NamesFile>(file: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: what `file` names stays open and the same for as long as it lives.
     unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) }.map_err(io::Error::from)
 }
 
 /// What names one open file all its life.
-trait OwnsFile: AsRawFd {}
+trait NamesFile: AsRawFd {}
 
-impl OwnsFile for ListenSocket {}
-impl OwnsFile for Waker {}
+impl NamesFile for BorrowedFd<'_> {}
+impl NamesFile for Waker {}
 
-impl Datapath for Mmsg {
+impl Datapath for Mmsg<'_> {
     fn turn(&mut self, handler: &mut impl Handler) -> io::Result<usize> {
         self.bell.get_ref().hear();
         self.flush()?;
@@ -114,8 +142,9 @@ impl Datapath for Mmsg {
 
     fn flush(&mut self) -> io::Result<()> {
         if let Some(listener) = self.replies.listener() {
-            let socket = self.sockets[listener].get_ref();
-            self.counters.send_errors += self.replies.send(socket);
+            let socket = *self.sockets[listener].get_ref();
+            let (refused, error) = self.replies.send(socket);
+            self.counters.count_send_errors(refused, error);
         }
         Ok(())
     }
@@ -126,7 +155,7 @@ impl Datapath for Mmsg {
     }
 
     fn kernel_drops(&self) -> io::Result<u64> {
-        let drops = |socket: &AsyncFd<ListenSocket>| socket.get_ref().kernel_drops();
+        let drops = |socket: &AsyncFd<BorrowedFd<'_>>| dropped(*socket.get_ref());
         self.sockets.iter().map(|s| drops(s).map(u64::from)).sum()
     }
 
@@ -135,14 +164,15 @@ impl Datapath for Mmsg {
     }
 }
 
-impl Mmsg {
+impl Mmsg<'_> {
     /// Takes one batch from one socket and answers it.
     fn serve_socket(&mut self, listener: usize, handler: &mut impl Handler) -> io::Result<usize> {
         let taken = match self.receive(listener) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-            Err(_) => {
-                // An error that an earlier datagram caused; the socket goes on.
-                self.counters.receive_errors += 1;
+            Err(error) => {
+                // Most are an earlier datagram's, and the socket goes on. The worker sees to those that stay.
+                let error = error.raw_os_error().unwrap_or_default();
+                self.counters.count_receive_error(Errno::from_raw(error));
                 return Ok(0);
             }
             Ok(taken) => taken,
@@ -160,13 +190,13 @@ impl Mmsg {
         let mut is_tried = false;
         let received = socket.try_io(Interest::READABLE, |socket| {
             is_tried = true;
-            self.received.receive(socket)
+            self.received.receive(*socket)
         });
         if is_tried {
             return received;
         }
         // The runtime has not heard of anything here, but it may not have listened for a while.
-        self.received.receive(socket.get_ref())
+        self.received.receive(*socket.get_ref())
     }
 
     fn answer(

@@ -1,7 +1,7 @@
 //! Room for one batch of datagrams, handed to `recvmmsg` again and again.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use pyzor_protocol::MAX_DATAGRAM_BYTES;
 
@@ -9,7 +9,6 @@ use crate::datapath::control_data::{self, MAX_CONTROL_BYTES};
 use crate::datapath::reply_path::Listener;
 use crate::datapath::socket_name::{self, V6_NAME_BYTES};
 use crate::datapath::{Received, ReplyPath};
-use crate::socket::ListenSocket;
 
 /// Datagrams taken with one system call.
 pub(super) const RECEIVE_BATCH: usize = 64;
@@ -55,7 +54,7 @@ impl ReceiveBatch {
     }
 
     /// Takes what has arrived at `socket`, in place of what was taken before; how many datagrams that is.
-    pub(super) fn receive(&mut self, socket: &ListenSocket) -> io::Result<usize> {
+    pub(super) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.reset();
         #[expect(clippy::cast_possible_truncation, reason = "RECEIVE_BATCH")]
         let room = self.headers.len() as libc::c_uint;

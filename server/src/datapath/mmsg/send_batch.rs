@@ -1,15 +1,15 @@
 //! One batch of replies through one socket, sent with `sendmmsg`.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
+use nix::errno::Errno;
 use pyzor_protocol::MAX_REPLY_BYTES;
 
 use crate::datapath::ReplyPath;
 use crate::datapath::control_data::PacketInfo;
 use crate::datapath::reply_arena::ReplyArena;
 use crate::datapath::socket_name::SocketName;
-use crate::socket::ListenSocket;
 
 /// Replies sent with one system call.
 pub(super) const SEND_BATCH: usize = 64;
@@ -89,34 +89,36 @@ impl SendBatch {
         self.listener().is_some_and(|own| own != listener)
     }
 
-    /// Sends the batch and forgets it; how many replies the kernel refused.
+    /// Sends the batch and forgets it; how many replies the kernel refused, and what it said to the last of them.
     ///
     /// A refused reply is lost, as if the network had lost it. When the socket's buffer is full, so is every reply
     /// behind it: waiting would keep all other clients waiting.
-    pub(super) fn send(&mut self, socket: &ListenSocket) -> u64 {
-        let (mut done, mut refused) = (0, 0);
+    pub(super) fn send(&mut self, socket: BorrowedFd<'_>) -> (u64, Option<Errno>) {
+        let (mut done, mut refused, mut last_error) = (0, 0, None);
         while done < self.used {
             match send_from(socket, &mut self.headers[done..self.used]) {
                 Ok(sent) => done += sent,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    refused += (self.used - done) as u64;
-                    done = self.used;
-                }
-                Err(_) => {
-                    refused += 1;
-                    done += 1;
+                Err(error) => {
+                    let is_full = error.kind() == io::ErrorKind::WouldBlock;
+                    let lost = if is_full { self.used - done } else { 1 };
+                    refused += lost as u64;
+                    done += lost;
+                    last_error = error.raw_os_error().map(Errno::from_raw);
                 }
             }
         }
         self.used = 0;
         self.arena.clear();
-        refused
+        (refused, last_error)
     }
 }
 
 /// Sends the first of `headers`, as many as the kernel takes before it refuses one; an error is the first one's.
-fn send_from(socket: &ListenSocket, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
+pub(super) fn send_from(
+    socket: BorrowedFd<'_>,
+    headers: &mut [libc::mmsghdr],
+) -> io::Result<usize> {
     #[expect(clippy::cast_possible_truncation, reason = "SEND_BATCH at most")]
     let count = headers.len() as libc::c_uint;
     // SAFETY: there are `count` headers, and each points to a name, a reply and control data that its batch keeps.

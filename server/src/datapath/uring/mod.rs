@@ -33,6 +33,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use io_uring::{cqueue, squeue};
+use nix::errno::Errno;
 use pyzor_protocol::MAX_REPLY_BYTES;
 
 use self::completion_tag::CompletionTag;
@@ -55,29 +56,30 @@ const RING_WAIT: Duration = Duration::from_millis(1);
 /// How often a turn looks for datagrams before it says that there are none.
 const ROUNDS_WITHOUT_DATAGRAMS: usize = 2;
 
-/// Starts a `tokio_uring` runtime on this thread and serves on it.
-pub(super) fn run<S: Serve>(
-    sockets: WorkerSockets,
-    waker: Waker,
-    serve: S,
-) -> io::Result<S::Output> {
-    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
-    runtime.block_on(async {
-        let mut lines = Lines::open(sockets, waker)?;
-        let wakeup = Wakeup::register(&mut lines.ring)?;
-        let datapath = Uring {
-            lines,
-            wakeup,
-            is_announcing: false,
-            is_brisk: false,
-        };
-        Ok(serve.serve(datapath).await)
-    })
+/// The datapath on a `tokio_uring` runtime of its own.
+pub(super) struct Hosted<'a> {
+    // Dropped in this order: the runtime watches the ring.
+    datapath: Uring<'a>,
+    runtime: tokio_uring::Runtime,
+}
+
+impl<'a> Hosted<'a> {
+    /// Starts the runtime on this thread and has a ring receive from `sockets`.
+    pub(super) fn open(sockets: &'a WorkerSockets, waker: Waker) -> io::Result<Self> {
+        let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
+            .map_err(refused("start a runtime on a ring"))?;
+        let datapath = runtime.block_on(async { Uring::open(sockets, waker) })?;
+        Ok(Self { datapath, runtime })
+    }
+
+    pub(super) fn serve<S: Serve>(self, serve: S) -> S::Output {
+        self.runtime.block_on(serve.serve(self.datapath))
+    }
 }
 
 /// A worker's ring inside its runtime.
-struct Uring {
-    lines: Lines,
+struct Uring<'a> {
+    lines: Lines<'a>,
     wakeup: Wakeup,
     /// Whether the ring announces its completions; only while nobody looks for them.
     is_announcing: bool,
@@ -85,7 +87,7 @@ struct Uring {
     is_brisk: bool,
 }
 
-impl Datapath for Uring {
+impl Datapath for Uring<'_> {
     fn turn(&mut self, handler: &mut impl Handler) -> io::Result<usize> {
         self.fall_silent();
         self.lines.turn(handler)
@@ -134,7 +136,19 @@ impl Datapath for Uring {
     }
 }
 
-impl Uring {
+impl<'a> Uring<'a> {
+    fn open(sockets: &'a WorkerSockets, waker: Waker) -> io::Result<Self> {
+        let mut lines = Lines::open(sockets, waker)?;
+        let wakeup =
+            Wakeup::register(&mut lines.ring).map_err(refused("have a ring announce datagrams"))?;
+        Ok(Self {
+            lines,
+            wakeup,
+            is_announcing: false,
+            is_brisk: false,
+        })
+    }
+
     fn fall_silent(&mut self) {
         if self.is_announcing {
             self.lines.ring.keep_silent();
@@ -144,11 +158,11 @@ impl Uring {
 }
 
 /// The ring with all that its entries point to: everything but the waiting.
-struct Lines {
+struct Lines<'a> {
     // Dropped in this order: the ring lets go of what its entries point to before that goes.
     ring: Ring,
     exchange: Exchange,
-    sockets: WorkerSockets,
+    sockets: &'a WorkerSockets,
     waker_watch: WakerWatch,
 }
 
@@ -160,14 +174,14 @@ struct Exchange {
     counters: Counters,
 }
 
-impl Lines {
-    fn open(sockets: WorkerSockets, waker: Waker) -> io::Result<Self> {
+impl<'a> Lines<'a> {
+    fn open(sockets: &'a WorkerSockets, waker: Waker) -> io::Result<Self> {
         let files: Vec<_> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
         let ring = Ring::new(&files)?;
         let buffers = ReceiveBuffers::register(ring.uring())
             .map_err(refused("register a ring of receive buffers"))?;
         let receives = (0..)
-            .zip(&sockets)
+            .zip(sockets)
             .map(|(i, s)| Receive::new(i, s))
             .collect();
         let exchange = Exchange {
@@ -232,7 +246,10 @@ impl Lines {
                         unsafe { submissions.push(&reply) }.map_err(|_| queue_full())?;
                     }
                 }
-                Some(CompletionTag::Send) => self.exchange.counters.send_errors += 1,
+                Some(CompletionTag::Send) => {
+                    let error = Errno::from_raw(-completion.result());
+                    self.exchange.counters.count_send_errors(1, Some(error));
+                }
                 Some(CompletionTag::Wake) => self.waker_watch.is_ended = true,
                 None => {}
             }
@@ -291,7 +308,7 @@ impl Lines {
     }
 }
 
-impl Drop for Lines {
+impl Drop for Lines<'_> {
     fn drop(&mut self) {
         // The ring would cancel its receives only some time after it is closed, and the buffers go right after it.
         if let Err(error) = self.ring.cancel_all() {
@@ -340,7 +357,7 @@ impl Counters {
         if completion.result() == -libc::ENOBUFS {
             self.buffers_exhausted += 1;
         } else {
-            self.receive_errors += 1;
+            self.count_receive_error(Errno::from_raw(-completion.result()));
         }
     }
 }

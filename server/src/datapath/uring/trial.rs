@@ -27,7 +27,7 @@ pub(in crate::datapath) fn try_out() -> io::Result<()> {
     let client = UdpSocket::bind((address.ip(), 0))?;
     client.set_read_timeout(Some(TRIAL_TIME))?;
     client.connect(listening.addresses[0])?;
-    let mut lines = Lines::open(sockets, Waker::new()?)?;
+    let mut lines = Lines::open(&sockets, Waker::new()?)?;
     client.send(TRIAL_DATAGRAM)?;
     echo_one(&mut lines)?;
     let mut reply = [0; TRIAL_DATAGRAM.len()];
@@ -48,7 +48,7 @@ fn loopback() -> io::Result<SocketAddr> {
         .or_else(|_| UdpSocket::bind(v6).map(|_| v6))
 }
 
-fn echo_one(lines: &mut Lines) -> io::Result<()> {
+fn echo_one(lines: &mut Lines<'_>) -> io::Result<()> {
     let deadline = Instant::now() + TRIAL_TIME;
     while lines.turn(&mut Echo)? == 0 {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -60,7 +60,7 @@ fn echo_one(lines: &mut Lines) -> io::Result<()> {
     Ok(())
 }
 
-fn unanswered(lines: &Lines) -> io::Error {
+fn unanswered(lines: &Lines<'_>) -> io::Error {
     let counters = lines.exchange.counters;
     io::Error::new(
         io::ErrorKind::TimedOut,
