@@ -3,6 +3,7 @@
 use pyzor_protocol::{DigestText, Operation};
 
 use super::Runner;
+use crate::digester::EMPTY_TEXT_DIGEST;
 use crate::error::Error;
 use crate::exchange::{self, Answer, Failure, Question, Response};
 use crate::input::Style;
@@ -58,7 +59,13 @@ impl Runner<'_> {
             && self.config.style != Style::Msg
             && !session.local_whitelist.is_empty();
         let mut held = String::new();
-        let all_usable = self.for_each_digest(|runner, digest| {
+        let mut all_sent = true;
+        let all_usable = self.for_each_digest(|runner, number, digest| {
+            if exchange::is_update(operation) && digest.as_bytes() == EMPTY_TEXT_DIGEST.as_bytes() {
+                runner.refuse_empty(operation, number);
+                all_sent = false;
+                return Ok(());
+            }
             if let Some(lines) = local_answer(operation, digest, session) {
                 return runner.print_now(&lines);
             }
@@ -71,7 +78,21 @@ impl Runner<'_> {
             runner.print_now(&lines)
         })?;
         self.print_now(&held)?;
-        Ok(all_usable && tally.is_success(operation))
+        Ok(all_usable && all_sent && tally.is_success(operation))
+    }
+
+    /// Says that the digest of an empty text does not go to a server, which would count against, or for, everybody's messages
+    /// without text.
+    fn refuse_empty(&mut self, operation: Operation, number: usize) {
+        let place = match self.config.style {
+            Style::Mbox => format!("standard input, message {number}: "),
+            Style::Msg | Style::Digests => String::new(),
+        };
+        let name = operation.name();
+        self.printer.hide_progress();
+        self.log.critical(&format!(
+            "{place}{EMPTY_TEXT_DIGEST} is the digest of every message without text: no {name} of it is sent"
+        ));
     }
 
     /// Prints lines that somebody may be waiting for.

@@ -97,7 +97,7 @@ pub fn ask<'s>(
     let retry_at = started + patience.timeout / RETRY_FRACTION;
     let mut exchange = Exchange::begin(servers, question, log);
     let mut waited = Ok(());
-    if patience.retry && may_be_repeated(question.operation) {
+    if patience.retry && !is_update(question.operation) {
         waited = exchange.receive_until(retry_at);
         exchange.ask_again();
     }
@@ -105,9 +105,9 @@ pub fn ask<'s>(
     exchange.finish(&waited)
 }
 
-/// Whether asking twice does no more than asking once.
-const fn may_be_repeated(operation: Operation) -> bool {
-    !matches!(operation, Operation::Report | Operation::Whitelist)
+/// Whether asking twice does more than asking once.
+pub(crate) const fn is_update(operation: Operation) -> bool {
+    matches!(operation, Operation::Report | Operation::Whitelist)
 }
 
 /// The servers that have not answered, and the answers.
