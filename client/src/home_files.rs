@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::{DirBuilder, File};
 use std::io::{ErrorKind, Read};
+use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,11 @@ impl ServerName {
     fn parse(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
         Self::new(host.trim(), port.trim().parse().ok()?)
+    }
+
+    /// Whether its address has to be looked up.
+    pub(crate) fn is_looked_up(&self) -> bool {
+        self.host.parse::<IpAddr>().is_err()
     }
 
     /// Takes the brackets off a host that has some.

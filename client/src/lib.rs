@@ -23,6 +23,7 @@
 //! | `generate` | the manual page and the shells' completions, from the flags |
 //! | `home_files` | the home directory, its servers and accounts files |
 //! | `local_whitelist` | digests that are answered without asking |
+//! | `addresses` | the servers' names become addresses, in the background |
 //! | `session` | what commands work with: servers with their addresses and accounts, thresholds, the log |
 //! | `input` | messages, mailboxes and digests as a stream |
 //! | `digester` | from a message to its digest; no I/O |
@@ -58,6 +59,7 @@
 //! - The local whitelist takes no empty line.
 //! - `-t 0` is refused: the reference then reports an error of its socket for every server.
 
+pub mod addresses;
 pub mod commands;
 pub mod config;
 pub mod digester;

@@ -5,6 +5,7 @@ mod clients;
 mod failures;
 mod files;
 mod genkey;
+mod names;
 mod scripted_server;
 mod wire;
 

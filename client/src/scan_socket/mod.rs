@@ -80,7 +80,7 @@ pub fn serve(flags: &Flags) -> Result<(), Error> {
     let config = Config::load(flags)?;
     set_nice(config.nice)?;
     let session = open_session(&config)?;
-    descriptors::allow(&limits, session.servers.len())?;
+    descriptors::allow(&limits, &session)?;
     let runtime = runtime(&limits)?;
     let desk = Desk::new(limits, long_messages, session);
     let served = LocalSet::new().block_on(&runtime, run(desk, flags, passed));
