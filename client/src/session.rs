@@ -142,7 +142,7 @@ fn server(name: ServerName, accounts: &HashMap<ServerName, Account>) -> Server {
     }
 }
 
-fn anonymous() -> Account {
+pub(crate) fn anonymous() -> Account {
     Account {
         user: ANONYMOUS_USER.into(),
         key: AccountKey::anonymous(),

@@ -18,8 +18,6 @@ use std::sync::Arc;
 use pyzor_protocol::{DigestText, Operation};
 use serde::Serialize;
 
-pub(crate) use ask::{check, check_locally, check_without_asking};
-
 use crate::config::Config;
 use crate::digester;
 use crate::error::Error;
