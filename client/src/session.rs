@@ -64,7 +64,12 @@ impl Session {
     /// When a file cannot be used. A server without an address is none: it fails when it is asked.
     pub fn open(config: &Config, log: Arc<Log>) -> Result<Self, Error> {
         let names = home_files::servers(config.servers_file.as_deref(), &log)?;
-        let accounts = home_files::accounts(config.accounts_file.as_deref(), &log)?;
+        let file = home_files::accounts(config.accounts_file.as_deref(), &log)?;
+        if let Some(problem) = file.problem
+            && !names.iter().any(|name| file.accounts.contains_key(name))
+        {
+            log.critical(&format!("{problem}; servers are asked as anonymous"));
+        }
         let local_whitelist = match config.local_whitelist.as_deref() {
             Some(path) => LocalWhitelist::read(path)?,
             None => LocalWhitelist::default(),
@@ -72,7 +77,7 @@ impl Session {
         Ok(Self {
             servers: names
                 .into_iter()
-                .map(|name| server(name, &accounts))
+                .map(|name| server(name, &file.accounts))
                 .collect(),
             patience: Patience {
                 timeout: config

@@ -356,7 +356,8 @@ fn the_local_whitelist_answers_first_in_the_servers_place() {
     let all = mailbox(&mails);
     clients.agree(&["-s", "mbox", "report"], all.as_bytes());
     for clients in [&clients, &two] {
-        clients.write("whitelist", &format!("# no comment\n{digest}"));
+        let digest = digest.trim();
+        clients.write("whitelist", &format!("# no comment\n{digest} # mine\n"));
         for command in ["info", "report", "pong", "check"] {
             let finished = clients.agree_in_any_order(&["-s", "mbox", command], all.as_bytes());
             let first = finished.stdout.lines().next().unwrap_or_default();
@@ -375,6 +376,7 @@ fn the_local_whitelist_answers_first_in_the_servers_place() {
 fn the_local_whitelist_holds_what_the_references_holds() {
     needs!(Reference);
     let clients = Clients::of(&["127.0.0.1:9".parse().unwrap()]);
+    clients.write("whitelist", "ff\rgg\u{a0}\n");
     let lines = ["aa", "bb", "aa", "# c", "dd ee"].join("\n");
     for (command, input) in [
         ("local_whitelist", lines.as_str()),
