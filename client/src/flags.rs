@@ -16,7 +16,7 @@ use crate::scan_socket::ServeFlags;
 /// the same input: for more than one, up to 256 MiB.
 ///
 /// Exit status: 0 when every server answered 200, and for check and pong at least one count is above the report threshold and no
-/// whitelist count above the other; else 1; 2 when the command line cannot be used.
+/// whitelist count above the other; else 1; 2 when the command line cannot be used, before anything is sent.
 ///
 /// Most options can also be a line of section `[client]` in the file `config` of the home directory: `ServersFile`, `AccountsFile`,
 /// `LocalWhitelist`, `LogFile`, `Timeout`, `Style`, `ReportThreshold`, `WhitelistThreshold`. The command line wins.
@@ -38,23 +38,24 @@ pub struct Flags {
     #[arg(long, value_name = "DIR")]
     pub homedir: Option<String>,
 
-    /// What is on standard input: msg (one message), mbox (a mailbox) or digests (one a line) [default: msg]
+    /// What is on standard input: msg (one message), mbox (a mailbox) or digests (one per line) [default: msg]
     #[arg(short, long, value_name = "STYLE", help_heading = "Input and output")]
     pub style: Option<String>,
 
-    /// Print one JSON object a line instead
+    /// Print one JSON object per line instead
     #[arg(long, help_heading = "Input and output")]
     pub json: bool,
 
-    /// Servers, one HOST:PORT a line, IPv6 addresses in brackets [default: servers, or public.pyzor.org:24441 without it]
+    /// Servers, one HOST:PORT per line, IPv6 addresses in brackets [default: servers, or public.pyzor.org:24441 where that names
+    /// none]
     #[arg(long, value_name = "FILE", help_heading = "Servers")]
     pub servers_file: Option<String>,
 
-    /// Accounts, one "host : port : user : salt,key" a line [default: accounts]
+    /// Accounts, one "host : port : user : salt,key" per line [default: accounts]
     #[arg(long, value_name = "FILE", help_heading = "Servers")]
     pub accounts_file: Option<String>,
 
-    /// Seconds to wait for all the answers about one message [default: 5]
+    /// Seconds until there are all the answers about one message, with looking up servers and printing [default: 5]
     #[arg(
         short,
         long,
@@ -64,7 +65,8 @@ pub struct Flags {
     )]
     pub timeout: Option<String>,
 
-    /// Do not ask a second time when nothing has come by a third of the time-out; reports are never sent twice anyway
+    /// Do not ask a second time, at another address if there is one, when nothing has come by a third of the timeout; reports
+    /// are never sent twice anyway
     #[arg(long, help_heading = "Servers")]
     pub no_retry: bool,
 

@@ -42,7 +42,7 @@ pub(crate) const NAMES: [(&str, &str); 12] = [
     ("predigest", "Print what the digest is made of"),
     (
         "genkey",
-        "Ask for a passphrase and print a key for the accounts file",
+        "Ask for a passphrase and print a key, and where it belongs",
     ),
     (
         "local_whitelist",
@@ -51,7 +51,7 @@ pub(crate) const NAMES: [(&str, &str); 12] = [
     ("local_unwhitelist", "Ask servers about it again"),
     (
         "serve",
-        "Stay, take messages from connections and answer each as check does; TERM stops it, HUP reads the files again",
+        "Stay, take messages from connections and answer each with one line as check does, with the sum of all servers; TERM stops it, HUP reads the files again",
     ),
 ];
 
