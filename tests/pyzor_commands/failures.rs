@@ -218,9 +218,7 @@ fn a_name_that_cannot_be_resolved_is_a_line_and_a_failure() {
     for command in ASKING {
         let finished = clients.ours(&[command], fresh_mail().as_bytes());
         assert!(
-            finished
-                .stdout
-                .starts_with("no.such.host.invalid:1\t(504, "),
+            finished.stdout.contains("no.such.host.invalid:1\t(504, "),
             "{finished:?}"
         );
         assert!(finished.stdout.contains("(200, 'OK')"), "{finished:?}");
