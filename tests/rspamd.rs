@@ -30,6 +30,25 @@ fn what_was_reported_has_the_symbol_and_what_was_not_has_none() {
     one_spam_and_one_ham(&server, socket.address());
 }
 
+/// Its module reads one line, whatever the number of servers.
+#[test]
+fn several_servers_count_together_and_dead_ones_do_not() {
+    needs!(Rspamd);
+    let servers = [Server::start(Io::Mmsg), Server::start(Io::Mmsg)];
+    let dead = Server::start(Io::Mmsg);
+    dead.hold_up();
+    for addresses in [
+        &[servers[0].address(), servers[1].address()][..],
+        &[dead.address(), servers[1].address()],
+    ] {
+        let home = client_home(addresses);
+        fs::write(home.path().join("config"), "[client]\nTimeout = 4\n").unwrap();
+        let socket = ScanSocket::start_with(home, &[]);
+        let log = one_spam_and_one_ham(&servers[1], socket.address());
+        assert!(!log.contains("error parsing response"), "{log}");
+    }
+}
+
 #[test]
 fn one_process_a_message_does_as_well() {
     needs!(Rspamd, Systemd);
@@ -63,12 +82,14 @@ fn a_refused_message_and_a_missing_socket_are_no_spam() {
     assert_eq!(rspamd.pyzor_symbols(&fresh_mail()), ["PYZOR_FAIL"]);
 }
 
-fn one_spam_and_one_ham(server: &Server, scan_socket: SocketAddr) {
+/// What rspamd logged meanwhile.
+fn one_spam_and_one_ham(server: &Server, scan_socket: SocketAddr) -> String {
     let rspamd = Rspamd::start(scan_socket);
     let (spam, ham) = (fresh_mail(), fresh_mail());
     report(server, &spam, 5);
     assert_eq!(rspamd.pyzor_symbols(&spam), ["PYZOR"]);
     assert_eq!(rspamd.pyzor_symbols(&ham), Vec::<String>::new());
+    rspamd.log()
 }
 
 fn report(server: &Server, mail: &str, times: usize) {
@@ -92,7 +113,7 @@ impl Rspamd {
         let directory = tempfile::tempdir().unwrap();
         let address = free_address();
         write_configuration(directory.path(), address, scan_socket);
-        let child = spawn(&mut command(directory.path()), directory.path());
+        let child = spawn(&command(directory.path()), directory.path());
         let mut rspamd = Self {
             child,
             address,

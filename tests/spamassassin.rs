@@ -4,12 +4,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::harness::programs::program;
 use crate::harness::reference::{self, finish, fresh_mail};
-use crate::harness::{Io, Request, Server, random_digest};
+use crate::harness::{Io, Request, Server, eventually, random_digest};
 
 both_io!(
     the_perl_client_reports_and_checks,
@@ -17,6 +18,9 @@ both_io!(
     the_plugin_hits_what_our_command_reported,
     the_plugin_hits_by_its_perl_client,
 );
+
+/// How long a machine may be busy.
+const MANY_TRIES: Duration = Duration::from_secs(120);
 
 /// Reports and checks a digest as the plugin does, and prints what it learns.
 const PERL_CLIENT: &str = r#"
@@ -53,15 +57,38 @@ fn the_plugin_hits_what_our_command_reported(io: Io) {
     hits_what_the_command_reported(io, program("pyzor"));
 }
 
-fn hits_what_the_command_reported(io: Io, command: &Path) {
-    let server = Server::start(io);
-    let site = Site::new(&server, |site| {
+/// A site that runs `command`.
+fn site_of_command(server: &Server, command: &Path) -> Site {
+    Site::new(server, |site| {
         format!(
             "pyzor_path {}\npyzor_options --homedir {}\n",
             command.display(),
             site.home().display()
         )
-    });
+    })
+}
+
+/// It waits for the command as long as the command for servers by default, and takes nothing of one that was not done by then.
+#[test]
+fn a_dead_server_does_not_hide_what_the_others_know() {
+    needs!(SpamAssassin);
+    let [alive, dead] = [Server::start(Io::Mmsg), Server::start(Io::Mmsg)];
+    dead.hold_up();
+    let site = site_of_command(&alive, program("pyzor"));
+    let spam = fresh_mail();
+    let digest = pyzor::digester::digest_of(spam.as_bytes()).to_string();
+    let report = Request::new("report").digest(&digest);
+    assert_eq!(alive.client().ask(&report).code(), 200);
+    let servers = format!("{}\n{}\n", dead.address(), alive.address());
+    fs::write(site.home().join("servers"), servers).unwrap();
+    // A machine that is busy just then may take longer to start the command than is reserved for that.
+    let hits = eventually(MANY_TRIES, || site.tests_hit_by(&spam) == "PYZOR_CHECK");
+    assert!(hits);
+}
+
+fn hits_what_the_command_reported(io: Io, command: &Path) {
+    let server = Server::start(io);
+    let site = site_of_command(&server, command);
     let (spam, ham) = (fresh_mail(), fresh_mail());
     assert_eq!(site.tests_hit_by(&spam), "none");
     let report = finish(site.spamassassin().arg("-r"), spam.as_bytes());

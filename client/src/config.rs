@@ -116,8 +116,8 @@ impl Settings<'_> {
         let timeout = self.value(&TIMEOUT, DEFAULT_TIMEOUT_SECONDS, timeout_seconds)?;
         Ok(Config {
             style: self.value(&STYLE, Style::Msg, style)?,
-            servers_file: self.path(&SERVERS_FILE, Some("servers"))?,
-            accounts_file: self.path(&ACCOUNTS_FILE, Some("accounts"))?,
+            servers_file: self.file_to_read(&SERVERS_FILE, "servers")?,
+            accounts_file: self.file_to_read(&ACCOUNTS_FILE, "accounts")?,
             local_whitelist: self.path(&LOCAL_WHITELIST, Some("whitelist"))?,
             log_file: self.path(&LOG_FILE, None)?,
             timeout: Duration::from_secs(timeout),
@@ -165,6 +165,22 @@ impl Settings<'_> {
         let name = self.written(key)?.map(|(_, name)| name);
         let name = name.as_deref().or(default).filter(|name| !name.is_empty());
         Ok(name.map(|name| self.home.join(home_files::expand_user(name))))
+    }
+
+    /// The same of a file that is only read: one that is named, and is not the usual one, has to be there, because without it
+    /// the public server is asked, or others as anonymous.
+    fn file_to_read(&self, key: &Key, default: &str) -> Result<Option<PathBuf>, Error> {
+        let path = self.path(key, Some(default))?;
+        let is_missing =
+            |path: &PathBuf| *path != self.home.join(default) && !path.try_exists().unwrap_or(true);
+        match self.written(key)? {
+            Some((origin, value)) if path.as_ref().is_some_and(is_missing) => Err(Error::Setting {
+                origin,
+                value,
+                expected: "a file that is there",
+            }),
+            _ => Ok(path),
+        }
     }
 
     fn nice(&self) -> Result<i32, Error> {
@@ -273,6 +289,16 @@ mod tests {
     }
 
     #[test]
+    fn the_usual_files_may_be_named_and_missing() {
+        let file = "[client]\nServersFile = servers\nAccountsFile = accounts\n";
+        let (home, config) = load(file, &[]);
+        assert_eq!(
+            config.unwrap().servers_file,
+            Some(home.path().join("servers"))
+        );
+    }
+
+    #[test]
     fn the_command_line_beats_the_file() {
         let file = "[client]\ntimeout = 9\nStyle: mbox\nLogFile = /x\nAccountsFile =\nPort = 1\n\
                     ReportThreshold = 3\n";
@@ -320,6 +346,16 @@ mod tests {
                 "",
                 &["-n", "20"],
                 "--nice 20: expected a nice level from -20 to 19",
+            ),
+            (
+                "[client]\nServersFile = mirors\n",
+                &[],
+                "HOME/config:2: ServersFile = mirors: expected a file that is there",
+            ),
+            (
+                "",
+                &["--accounts-file", "no/acounts"],
+                "--accounts-file no/acounts: expected a file that is there",
             ),
             (
                 "[client\n",

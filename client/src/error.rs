@@ -116,6 +116,17 @@ pub enum Error {
         /// The process's hard limit.
         allowed: u64,
     },
+    /// More than can be kept for every command.
+    #[error(
+        "standard input is too large for several commands: expected at most {most_bytes} bytes; run one command at a time"
+    )]
+    InputTooLarge {
+        /// How large it may be.
+        most_bytes: usize,
+    },
+    /// Nothing was typed to do.
+    #[error("expected a command, such as check; see pyzor --help")]
+    NoCommand,
     /// `serve` stands beside other commands.
     #[error("serve goes with no other command")]
     ServeWithOthers,
@@ -164,6 +175,7 @@ impl Error {
                 ..
             }
             | Self::TooLittleMemory { .. }
+            | Self::NoCommand
             | Self::ServeWithOthers => 2,
             _ => 1,
         }

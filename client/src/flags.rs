@@ -2,19 +2,21 @@
 
 use std::ffi::OsStr;
 
-use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
-use clap::{Arg, Command, Error, Parser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Error, Parser};
 
-use crate::commands;
+use crate::commands::{self, Command};
 use crate::generate::Document;
 use crate::scan_socket::ServeFlags;
 
 /// Asks Pyzor servers how often a message was reported as spam, and reports messages.
 ///
-/// Reads one message from standard input, or several with --style, and runs the commands in their order until one fails.
+/// Reads one message from standard input, or several with --style, and runs the commands in their order until one fails. Each gets
+/// the same input: for more than one, up to 256 MiB.
 ///
 /// Exit status: 0 when every server answered 200, and for check and pong at least one count is above the report threshold and no
-/// whitelist count above the other; else 1; 2 when the command line cannot be used.
+/// whitelist count above the other; else 1; 2 when the command line cannot be used, before anything is sent.
 ///
 /// Most options can also be a line of section `[client]` in the file `config` of the home directory: `ServersFile`, `AccountsFile`,
 /// `LocalWhitelist`, `LogFile`, `Timeout`, `Style`, `ReportThreshold`, `WhitelistThreshold`. The command line wins.
@@ -29,30 +31,31 @@ use crate::scan_socket::ServeFlags;
 )]
 pub struct Flags {
     /// What to do; several are run one after the other
-    #[arg(value_name = "COMMAND", value_parser = AnyCommand)]
-    pub commands: Vec<String>,
+    #[arg(value_name = "COMMAND", value_parser = CommandParser)]
+    pub commands: Vec<Command>,
 
     /// Directory of the configuration [default: ~/.pyzor, or /etc/pyzor for a user without a home]; created if missing
     #[arg(long, value_name = "DIR")]
     pub homedir: Option<String>,
 
-    /// What is on standard input: msg (one message), mbox (a mailbox) or digests (one a line) [default: msg]
+    /// What is on standard input: msg (one message), mbox (a mailbox) or digests (one per line) [default: msg]
     #[arg(short, long, value_name = "STYLE", help_heading = "Input and output")]
     pub style: Option<String>,
 
-    /// Print one JSON object a line instead
+    /// Print one JSON object per line instead
     #[arg(long, help_heading = "Input and output")]
     pub json: bool,
 
-    /// Servers, one HOST:PORT a line, IPv6 addresses in brackets [default: servers, or public.pyzor.org:24441 without it]
+    /// Servers, one HOST:PORT per line, IPv6 addresses in brackets [default: servers, or public.pyzor.org:24441 where that names
+    /// none]
     #[arg(long, value_name = "FILE", help_heading = "Servers")]
     pub servers_file: Option<String>,
 
-    /// Accounts, one "host : port : user : salt,key" a line [default: accounts]
+    /// Accounts, one "host : port : user : salt,key" per line [default: accounts]
     #[arg(long, value_name = "FILE", help_heading = "Servers")]
     pub accounts_file: Option<String>,
 
-    /// Seconds to wait for all the answers about one message [default: 5]
+    /// Seconds until there are all the answers about one message, with looking up servers and printing [default: 5]
     #[arg(
         short,
         long,
@@ -62,7 +65,8 @@ pub struct Flags {
     )]
     pub timeout: Option<String>,
 
-    /// Do not ask a second time when nothing has come by a third of the time-out; reports are never sent twice anyway
+    /// Do not ask a second time, at another address if there is one, when nothing has come by a third of the timeout; reports
+    /// are never sent twice anyway
     #[arg(long, help_heading = "Servers")]
     pub no_retry: bool,
 
@@ -117,21 +121,33 @@ pub struct Flags {
     pub serve: ServeFlags,
 }
 
-/// Tells help and completions which commands there are, but takes any: an unknown one does not keep the others from being
-/// run.
+/// Takes the commands that there are, and tells them to help and completions.
 #[derive(Clone)]
-struct AnyCommand;
+struct CommandParser;
 
-impl TypedValueParser for AnyCommand {
-    type Value = String;
+impl TypedValueParser for CommandParser {
+    type Value = Command;
 
     fn parse_ref(
         &self,
-        command: &Command,
+        clap: &clap::Command,
         argument: Option<&Arg>,
         value: &OsStr,
-    ) -> Result<String, Error> {
-        StringValueParser::new().parse_ref(command, argument, value)
+    ) -> Result<Command, Error> {
+        let typed = value.to_str().and_then(Command::from_name);
+        typed.ok_or_else(|| {
+            let names = PossibleValuesParser::new(commands::NAMES.map(|(name, _)| name));
+            let refusal = names.parse_ref(clap, argument, value).err();
+            let nearest = match refusal
+                .as_ref()
+                .and_then(|it| it.get(ContextKind::SuggestedValue))
+            {
+                Some(ContextValue::String(name)) => format!("; the nearest is {name}"),
+                _ => String::new(),
+            };
+            let message = format!("there is no command {}{nearest}", value.display());
+            Error::raw(ErrorKind::InvalidValue, message).with_cmd(clap)
+        })
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
@@ -188,7 +204,26 @@ mod tests {
         let flags = parse("pyzor check --home a --homedir b --serv c report").unwrap();
         assert_eq!(flags.homedir.as_deref(), Some("b"));
         assert_eq!(flags.servers_file.as_deref(), Some("c"));
-        assert_eq!(flags.commands, ["check", "report"]);
+        assert_eq!(
+            flags.commands,
+            ["check", "report"].map(|name| Command::from_name(name).unwrap())
+        );
         assert!(parse("pyzor --lo 1").is_err(), "ambiguous");
+    }
+
+    #[test]
+    fn an_unknown_command_is_refused_with_the_nearest_name() {
+        for (typed, expected) in [
+            ("chek", "there is no command chek; the nearest is check"),
+            ("Ping", "there is no command Ping"),
+            ("x", "there is no command x"),
+        ] {
+            let refusal = parse(&format!("pyzor ping {typed}"))
+                .unwrap_err()
+                .to_string();
+            let first = refusal.lines().next().unwrap();
+            assert!(first.contains(expected), "{refusal}");
+        }
+        assert!(parse("pyzor check -").is_ok());
     }
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind, Read};
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,11 @@ impl ServerName {
     fn parse(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
         Self::new(host.trim(), port.trim().parse().ok()?)
+    }
+
+    /// Whether its address has to be looked up.
+    pub(crate) fn is_looked_up(&self) -> bool {
+        self.host.parse::<IpAddr>().is_err()
     }
 
     /// Takes the brackets off a host that has some.
@@ -133,15 +139,22 @@ pub(crate) fn servers(path: Option<&Path>, log: &Log) -> Result<Vec<ServerName>,
     let Some(path) = path else {
         return Ok(vec![public_server()]);
     };
-    let content = read(path)?.unwrap_or_default();
-    let (servers, wrong_lines) = parse_servers(&String::from_utf8_lossy(&content));
+    let Some(content) = read(path)? else {
+        return Ok(vec![public_server()]);
+    };
+    let (servers, wrong_lines) = parse_servers(&content);
     for line in &wrong_lines {
         let path = path.display();
         log.warning(&format!("{path}:{line}: expected HOST:PORT; skipped"));
     }
     let path = || path.to_owned();
     match (servers.len(), wrong_lines.first()) {
-        (0, None) => Ok(vec![public_server()]),
+        (0, None) => {
+            let public = public_server();
+            let path = path().display().to_string();
+            log.warning(&format!("{path} names no server: {public} is asked"));
+            Ok(vec![public])
+        }
         (0, Some(&line)) => Err(Error::NoServer { path: path(), line }),
         (1..=MAX_SERVERS, _) => Ok(servers),
         _ => Err(Error::TooManyServers {
@@ -151,32 +164,45 @@ pub(crate) fn servers(path: Option<&Path>, log: &Log) -> Result<Vec<ServerName>,
     }
 }
 
-/// The accounts, by server; a later line for the same server wins. Lines that are none are skipped and logged.
+/// The accounts file.
+#[derive(Debug, Default)]
+pub(crate) struct AccountsFile {
+    /// By server; a later line for the same server wins.
+    pub(crate) accounts: HashMap<ServerName, Account>,
+    /// What is wrong with the first line that is no account, and where.
+    pub(crate) problem: Option<String>,
+}
+
+/// The accounts. Lines that are none are skipped and logged.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub(crate) fn accounts(
-    path: Option<&Path>,
-    log: &Log,
-) -> Result<HashMap<ServerName, Account>, Error> {
-    let mut accounts = HashMap::new();
+pub(crate) fn accounts(path: Option<&Path>, log: &Log) -> Result<AccountsFile, Error> {
+    let mut file = AccountsFile::default();
     let Some(path) = path else {
-        return Ok(accounts);
+        return Ok(file);
     };
     let content = read(path)?.unwrap_or_default();
     for account in client_accounts(&content) {
+        let account = account.map_err(|problem| problem.to_string());
+        let account = account.and_then(|account| {
+            let server = ServerName::new(account.host, account.port)
+                .ok_or_else(|| format!("{} is no host; skipped", account.host))?;
+            let (user, key) = (account.user.into(), account.key);
+            Ok((server, Account { user, key }))
+        });
         match account {
-            Ok(account) => {
-                let Some(server) = ServerName::new(account.host, account.port) else {
-                    continue;
-                };
-                let (user, key) = (account.user.into(), account.key);
-                accounts.insert(server, Account { user, key });
+            Ok((server, account)) => {
+                file.accounts.insert(server, account);
             }
-            Err(problem) => log.warning(&format!("{}: {problem}", path.display())),
+            Err(problem) => {
+                let problem = format!("{}: {problem}", path.display());
+                log.warning(&problem);
+                file.problem.get_or_insert(problem);
+            }
         }
     }
-    Ok(accounts)
+    Ok(file)
 }
 
 /// The content of a file of the home directory, if it is there.
@@ -216,14 +242,28 @@ fn public_server() -> ServerName {
     }
 }
 
+/// The lines that are not empty, with their numbers, as Python reads a text file: without white space around them, whatever
+/// ends them. A byte order mark is no part of the text.
+pub(crate) fn text_lines(content: &[u8]) -> impl Iterator<Item = (usize, String)> {
+    let text = String::from_utf8_lossy(content).replace("\r\n", "\n");
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let is_white = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
+    let lines = text.split(['\n', '\r']).zip(1..);
+    let lines: Vec<_> = lines
+        .map(|(line, number)| (number, line.trim_matches(is_white).to_owned()))
+        .filter(|(_, line)| !line.is_empty())
+        .collect();
+    lines.into_iter()
+}
+
 /// The servers, and the numbers of the lines that say something else.
-fn parse_servers(text: &str) -> (Vec<ServerName>, Vec<usize>) {
+fn parse_servers(content: &[u8]) -> (Vec<ServerName>, Vec<usize>) {
     let (mut servers, mut wrong_lines) = (Vec::new(), Vec::new());
-    for (line, number) in text.lines().map(str::trim).zip(1..) {
-        if line.is_empty() || line.starts_with('#') {
+    for (number, line) in text_lines(content) {
+        if line.starts_with('#') {
             continue;
         }
-        match ServerName::parse(line) {
+        match ServerName::parse(&line) {
             Some(server) => servers.push(server),
             None => wrong_lines.push(number),
         }
@@ -264,7 +304,7 @@ mod tests {
     #[test]
     fn servers_are_read_and_shown_as_they_stand() {
         let text = "# mine\n\n a.example:1 \n[::1]:24441\r\n127.0.0.1 : 3\n a\n::1:4\n:5\nb:99999\nb:6 # c\n";
-        let (servers, wrong_lines) = parse_servers(text);
+        let (servers, wrong_lines) = parse_servers(text.as_bytes());
         assert_eq!(
             servers,
             [
@@ -276,6 +316,18 @@ mod tests {
         assert_eq!(wrong_lines, [6, 7, 8, 9, 10]);
         assert_eq!(servers[0].to_string(), "a.example:1");
         assert_eq!(servers[1].to_string(), "[::1]:24441");
+    }
+
+    #[test]
+    fn text_files_are_read_as_python_reads_them() {
+        let text = "\u{feff}# mine\ra:1\r\n\u{a0}b:2\u{2028}\n\n\x1fc:3\r\r# d:4";
+        let (servers, wrong_lines) = parse_servers(text.as_bytes());
+        assert_eq!(servers, [name("a", 1), name("b", 2), name("c", 3)]);
+        assert_eq!(wrong_lines, [0; 0]);
+        let numbers: Vec<_> = text_lines(text.as_bytes())
+            .map(|(number, _)| number)
+            .collect();
+        assert_eq!(numbers, [1, 2, 3, 5, 7]);
     }
 
     #[test]
@@ -301,10 +353,11 @@ mod tests {
         let log = Log::open(None, false).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("accounts");
-        assert!(accounts(Some(&path), &log).unwrap().is_empty());
+        assert!(accounts(Some(&path), &log).unwrap().accounts.is_empty());
         let text = "[::1] : 1 : bob : a,b\njunk\na : 1 : eve : a,b\na:1:alice:,c\n";
         fs::write(&path, text).unwrap();
-        let accounts = accounts(Some(&path), &log).unwrap();
+        let AccountsFile { accounts, problem } = accounts(Some(&path), &log).unwrap();
+        assert!(problem.unwrap().contains("line 2: expected"));
         assert_eq!(accounts.len(), 2);
         assert_eq!(*accounts[&name("::1", 1)].user, *b"bob");
         assert_eq!(accounts[&name("a", 1)].key, AccountKey::new(b"alice", b"c"));

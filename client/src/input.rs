@@ -1,6 +1,8 @@
-//! Standard input in its three styles, as a stream: one message is all that is ever in memory.
+//! Standard input in its three styles: as a stream of which one message is all that is ever in memory, or kept for several
+//! commands.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Cursor, Read};
+use std::rc::Rc;
 
 use pyzor_protocol::{DigestText, UnusableText};
 
@@ -50,6 +52,39 @@ pub(crate) enum Unusable {
     Message(usize),
 }
 
+/// Standard input, which can be read once, for as many commands as want it.
+pub(crate) enum Input {
+    /// Not read yet; wanted by so many.
+    Unread { readers: usize },
+    /// What several want.
+    Kept(Rc<[u8]>),
+}
+
+impl Input {
+    /// For so many commands.
+    pub(crate) const fn of_standard_input(readers: usize) -> Self {
+        Self::Unread { readers }
+    }
+
+    /// All of it from the beginning, for one of the commands.
+    ///
+    /// # Errors
+    /// When several want it and it cannot be read, or is larger than [`MAX_MESSAGE_BYTES`].
+    pub(crate) fn reader(&mut self) -> Result<Box<dyn BufRead>, Error> {
+        let kept = match self {
+            Self::Unread { readers: 0 | 1 } => return Ok(Box::new(io::stdin().lock())),
+            Self::Unread { .. } => {
+                let most_bytes = MAX_MESSAGE_BYTES;
+                let content = read_up_to(most_bytes, io::stdin().lock())?;
+                content.ok_or(Error::InputTooLarge { most_bytes })?.into()
+            }
+            Self::Kept(content) => Rc::clone(content),
+        };
+        *self = Self::Kept(Rc::clone(&kept));
+        Ok(Box::new(Cursor::new(kept)))
+    }
+}
+
 /// The digests that `input` has or whose messages it has, one after the other.
 pub(crate) fn digests(style: Style, input: Box<dyn BufRead>) -> Box<dyn Iterator<Item = Item>> {
     match style {
@@ -67,19 +102,19 @@ pub(crate) type Item = Result<Result<DigestText, Unusable>, Error>;
 
 /// All of `input`, which is one message.
 pub(crate) fn message(input: impl Read) -> Result<Vec<u8>, Error> {
-    let mut message = Vec::new();
-    // One byte more tells a message that is too large from one that just fits.
-    let limit = MAX_MESSAGE_BYTES as u64 + 1;
+    let most_bytes = MAX_MESSAGE_BYTES;
+    read_up_to(most_bytes, input)?.ok_or(Error::MessageTooLarge { most_bytes })
+}
+
+/// All of `input`, unless it is more than so many bytes.
+fn read_up_to(most_bytes: usize, input: impl Read) -> Result<Option<Vec<u8>>, Error> {
+    let mut content = Vec::new();
+    // One byte more tells what is too large from what just fits.
     input
-        .take(limit)
-        .read_to_end(&mut message)
+        .take(most_bytes as u64 + 1)
+        .read_to_end(&mut content)
         .map_err(Error::Input)?;
-    if message.len() > MAX_MESSAGE_BYTES {
-        return Err(Error::MessageTooLarge {
-            most_bytes: MAX_MESSAGE_BYTES,
-        });
-    }
-    Ok(message)
+    Ok((content.len() <= most_bytes).then_some(content))
 }
 
 /// The digests of a mailbox's messages.
@@ -326,7 +361,7 @@ mod tests {
     #[test]
     fn digests_are_lines_without_white_space_around_them() {
         let text = format!("a\n\n  b c\t\r\n\x1f\n\x01\nd{}\ne", "d".repeat(600));
-        let input = io::Cursor::new(text.into_bytes());
+        let input = Cursor::new(text.into_bytes());
         let items: Vec<_> = digests(Style::Digests, Box::new(input))
             .map(Result::unwrap)
             .collect();

@@ -1,4 +1,6 @@
-//! The local whitelist: digests, one a line, in a file of the home directory.
+//! The local whitelist: digests, one per line, in a file of the home directory.
+//!
+//! What follows a `#` is a comment, unless a backslash stands before it or nothing at all: so reads the Python client.
 //!
 //! A change is made under a lock of the directory and takes effect at once or not at all, so that two mail filters that
 //! change it at the same time lose nothing, and a reader never sees half a file.
@@ -25,7 +27,9 @@ impl LocalWhitelist {
     /// When the file cannot be read.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let content = home_files::read(path)?.unwrap_or_default();
-        Ok(Self(digest_lines(&content).map(Box::from).collect()))
+        let lines = home_files::text_lines(&content);
+        let digests = lines.map(|(_, line)| digest_of(&line).into());
+        Ok(Self(digests.collect()))
     }
 
     /// Whether the digest is in it.
@@ -43,8 +47,8 @@ impl LocalWhitelist {
 pub(crate) struct LockedWhitelist {
     path: PathBuf,
     _lock: Flock<File>,
-    /// In the file's order.
-    lines: Vec<Box<[u8]>>,
+    /// In the file's order, with their comments.
+    lines: Vec<String>,
     digests: LocalWhitelist,
 }
 
@@ -57,11 +61,13 @@ impl LockedWhitelist {
         };
         let lock = lock(directory).map_err(Error::file("lock", directory))?;
         let content = home_files::read(path)?.unwrap_or_default();
-        let lines: Vec<Box<[u8]>> = digest_lines(&content).map(Box::from).collect();
+        let lines = home_files::text_lines(&content);
+        let lines: Vec<String> = lines.map(|(_, line)| line).collect();
+        let digests = lines.iter().map(|line| digest_of(line).into());
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
-            digests: LocalWhitelist(lines.iter().cloned().collect()),
+            digests: LocalWhitelist(digests.collect()),
             lines,
         })
     }
@@ -70,7 +76,8 @@ impl LockedWhitelist {
     pub(crate) fn add(&mut self, digest: &DigestText) -> bool {
         let is_new = self.digests.0.insert(digest.as_bytes().into());
         if is_new {
-            self.lines.push(digest.as_bytes().into());
+            let line = String::from_utf8_lossy(digest.as_bytes());
+            self.lines.push(line.into_owned());
         }
         is_new
     }
@@ -91,17 +98,14 @@ impl LockedWhitelist {
     }
 
     fn write(&self, path: &Path) -> io::Result<()> {
-        let mut text = Vec::new();
-        for line in self
-            .lines
-            .iter()
-            .filter(|&line| self.digests.0.contains(line))
-        {
-            text.extend_from_slice(line);
-            text.push(b'\n');
+        let mut text = String::new();
+        let lines = self.lines.iter();
+        for line in lines.filter(|line| self.digests.0.contains(digest_of(line))) {
+            text += line;
+            text.push('\n');
         }
         let mut file = File::create(path)?;
-        file.write_all(&text)?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()
     }
 }
@@ -111,12 +115,16 @@ fn lock(directory: &Path) -> io::Result<Flock<File>> {
     Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
 }
 
-/// Every line but empty ones: the reference knows no comments here.
-fn digest_lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
-    content
-        .split(|&byte| byte == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.is_empty())
+/// A line without its comment.
+fn digest_of(line: &str) -> &[u8] {
+    let mut before = '\\';
+    let comment = line.find(|c| {
+        let begins = c == '#' && before != '\\';
+        before = c;
+        begins
+    });
+    let digest = &line[..comment.unwrap_or(line.len())];
+    digest.trim_end().as_bytes()
 }
 
 #[cfg(test)]
@@ -144,6 +152,28 @@ mod tests {
         let whitelist = LocalWhitelist::read(&path).unwrap();
         assert!(whitelist.contains(&digest("d")));
         assert!(!whitelist.contains(&digest("b")));
+    }
+
+    #[test]
+    fn comments_are_no_part_of_a_digest_and_stay_in_the_file() {
+        for (line, digest) in [
+            ("a # mine", "a"),
+            ("a#b # c", "a"),
+            ("a\\# b", "a\\# b"),
+            ("# a", "# a"),
+            ("# a # b", "# a"),
+            ("##", "#"),
+        ] {
+            assert_eq!(digest_of(line), digest.as_bytes(), "{line}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("whitelist");
+        fs::write(&path, "\u{feff}a # mine\r\u{a0}b\u{2028}#theirs\n").unwrap();
+        let mut file = LockedWhitelist::open(&path).unwrap();
+        assert!(!file.add(&digest("a")));
+        assert!(file.remove(&digest("b")));
+        file.save().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a # mine\n");
     }
 
     #[test]

@@ -6,7 +6,6 @@ use pyzor_protocol::{DigestText, Operation, ReplyNumbers};
 use serde::Serialize;
 
 use crate::exchange::{Answer, Failure, OK, Response};
-use crate::home_files::ServerName;
 use crate::local_time::ctime;
 use crate::session::Session;
 
@@ -58,18 +57,18 @@ const fn has_counts(operation: Operation) -> bool {
     matches!(operation, Operation::Check | Operation::Pong)
 }
 
-/// The lines of one answer, each ended.
-pub fn answer(
+/// What is printed of one answer: a line, and of `info` several, each ended.
+pub fn line(
     operation: Operation,
     digest: Option<&DigestText>,
-    answer: &Answer<'_>,
-    session: &Session,
+    name: &str,
+    outcome: &Result<Response, Failure>,
+    is_json: bool,
 ) -> String {
-    let name = &answer.server.name;
-    if session.json {
-        return json_answer(operation, digest, name, &answer.outcome);
+    if is_json {
+        return json_answer(operation, digest, name, outcome);
     }
-    match &answer.outcome {
+    match outcome {
         Err(failure) => {
             let (code, diag) = tuple_of(failure, name);
             format!("{name}\t{}\n", python_tuple(code, &diag))
@@ -83,12 +82,8 @@ pub fn answer(
 }
 
 /// The line of a digest that the local whitelist answers in the place of `name`.
-pub(crate) fn locally_whitelisted(
-    name: &ServerName,
-    digest: &DigestText,
-    session: &Session,
-) -> String {
-    if session.json {
+pub(crate) fn locally_whitelisted(name: &str, digest: &DigestText, is_json: bool) -> String {
+    if is_json {
         let tuple = (OK, "OK".to_owned());
         let numbers = ReplyNumbers {
             count: Some(0),
@@ -157,7 +152,7 @@ fn time_in_words(second: i64) -> String {
 }
 
 /// Code and words for a request without a reply: the reference's where it has some.
-fn tuple_of(failure: &Failure, name: &ServerName) -> (i64, String) {
+fn tuple_of(failure: &Failure, name: &str) -> (i64, String) {
     match failure {
         Failure::TimedOut | Failure::NobodyThere => {
             (TIMED_OUT, "Reading response timed-out.".to_owned())
@@ -233,7 +228,7 @@ impl<'a> JsonAnswer<'a> {
     fn new(
         operation: Operation,
         digest: Option<&'a DigestText>,
-        name: &ServerName,
+        name: &str,
         (code, diag): (i64, String),
         numbers: ReplyNumbers,
     ) -> Self {
@@ -257,7 +252,7 @@ impl<'a> JsonAnswer<'a> {
 fn json_answer(
     operation: Operation,
     digest: Option<&DigestText>,
-    name: &ServerName,
+    name: &str,
     outcome: &Result<Response, Failure>,
 ) -> String {
     let (tuple, numbers) = match outcome {

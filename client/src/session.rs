@@ -1,18 +1,22 @@
 //! What commands that ask servers work with. It is read once and never changes, so that several threads may share one.
 
 use std::collections::HashMap;
-use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pyzor_protocol::{ANONYMOUS_USER, AccountKey};
 
+use crate::addresses::Addresses;
 use crate::config::Config;
 use crate::error::Error;
+use crate::exchange;
 use crate::home_files::{self, Account, ServerName};
 use crate::local_whitelist::LocalWhitelist;
 use crate::log::Log;
+
+/// The part of the time-out that is kept for starting and printing: SpamAssassin ends a client that takes as long as its own
+/// time-out, which is 5 seconds, too.
+const RESERVED_FRACTION: u32 = 20;
 
 /// Servers with their addresses and accounts, thresholds, the local whitelist and the log.
 #[derive(Debug)]
@@ -38,8 +42,8 @@ pub struct Session {
 pub struct Server {
     /// As the file names it.
     pub name: ServerName,
-    /// Where it is; or why nobody knows.
-    pub address: Result<SocketAddr, io::Error>,
+    /// Where it is.
+    pub addresses: Addresses,
     /// Who asks.
     pub account: Account,
 }
@@ -54,13 +58,18 @@ pub struct Patience {
 }
 
 impl Session {
-    /// Reads the files that `config` names, and looks up the servers' addresses, which may ask a name server.
+    /// Reads the files that `config` names, and begins to look up the servers' addresses.
     ///
     /// # Errors
     /// When a file cannot be used. A server without an address is none: it fails when it is asked.
     pub fn open(config: &Config, log: Arc<Log>) -> Result<Self, Error> {
         let names = home_files::servers(config.servers_file.as_deref(), &log)?;
-        let accounts = home_files::accounts(config.accounts_file.as_deref(), &log)?;
+        let file = home_files::accounts(config.accounts_file.as_deref(), &log)?;
+        if let Some(problem) = file.problem
+            && !names.iter().any(|name| file.accounts.contains_key(name))
+        {
+            log.critical(&format!("{problem}; servers are asked as anonymous"));
+        }
         let local_whitelist = match config.local_whitelist.as_deref() {
             Some(path) => LocalWhitelist::read(path)?,
             None => LocalWhitelist::default(),
@@ -68,10 +77,12 @@ impl Session {
         Ok(Self {
             servers: names
                 .into_iter()
-                .map(|name| server(name, &accounts))
+                .map(|name| server(name, &file.accounts))
                 .collect(),
             patience: Patience {
-                timeout: config.timeout,
+                timeout: config
+                    .timeout
+                    .saturating_sub(config.timeout / RESERVED_FRACTION),
                 retry: config.retry,
             },
             report_threshold: config.report_threshold,
@@ -87,23 +98,36 @@ impl Session {
 impl Session {
     /// Whether a server is known by name, so that its address may change.
     pub(crate) fn depends_on_names(&self) -> bool {
-        let mut hosts = self.servers.iter().map(|server| &server.name.host);
-        hosts.any(|host| host.parse::<IpAddr>().is_err())
+        self.servers.iter().any(|server| server.name.is_looked_up())
+    }
+
+    /// File descriptors that one question takes at most.
+    pub(crate) fn sockets_per_question(&self) -> usize {
+        let sockets = self.servers.iter().map(|server| {
+            if server.name.is_looked_up() {
+                exchange::MAX_SOCKETS
+            } else {
+                1
+            }
+        });
+        sockets.sum()
     }
 
     /// Whether every server's address is known.
     pub(crate) fn knows_all_addresses(&self) -> bool {
-        self.servers.iter().all(|server| server.address.is_ok())
+        let mut servers = self.servers.iter();
+        servers.all(|server| server.addresses.are_known())
     }
 
-    /// The same with addresses looked up again. One that is known stays if nobody knows it any more.
+    /// The same with addresses looked up again, all at the same time, and waited for. One that is known stays if nobody knows
+    /// it any more.
     pub(crate) fn with_fresh_addresses(&self) -> Self {
-        let servers = self.servers.iter().map(|server| Server {
+        let servers = self.servers.iter();
+        let looked_up: Vec<_> = servers.map(|server| Addresses::of(&server.name)).collect();
+        let servers = self.servers.iter().zip(looked_up);
+        let servers = servers.map(|(server, fresh)| Server {
             name: server.name.clone(),
-            address: match (resolve(&server.name), &server.address) {
-                (Err(_), Ok(address)) => Ok(*address),
-                (resolved, _) => resolved,
-            },
+            addresses: fresh.in_place_of(&server.addresses),
             account: server.account.clone(),
         });
         Self {
@@ -118,40 +142,32 @@ impl Session {
 fn server(name: ServerName, accounts: &HashMap<ServerName, Account>) -> Server {
     Server {
         account: accounts.get(&name).cloned().unwrap_or_else(anonymous),
-        address: resolve(&name),
+        addresses: Addresses::of(&name),
         name,
     }
 }
 
-fn anonymous() -> Account {
+pub(crate) fn anonymous() -> Account {
     Account {
         user: ANONYMOUS_USER.into(),
         key: AccountKey::anonymous(),
     }
 }
 
-/// The first IPv4 address, as the reference takes it; another if there is none.
-fn resolve(name: &ServerName) -> io::Result<SocketAddr> {
-    let addresses: Vec<_> = (name.host.as_str(), name.port).to_socket_addrs()?.collect();
-    let first = addresses
-        .iter()
-        .find(|address| address.is_ipv4())
-        .or(addresses.first());
-    first.copied().ok_or_else(|| io::ErrorKind::NotFound.into())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
-    fn session(host: &str, address: io::Result<SocketAddr>) -> Session {
+    fn session(host: &str, known: io::Result<Vec<std::net::SocketAddr>>) -> Session {
         let name = ServerName {
             host: host.to_owned(),
             port: 5,
         };
         let server = Server {
             name,
-            address,
+            addresses: Addresses::known(known),
             account: anonymous(),
         };
         Session {
@@ -170,49 +186,21 @@ mod tests {
 
     #[test]
     fn fresh_addresses_replace_those_that_were_unknown_or_have_changed() {
-        let old: SocketAddr = "192.0.2.1:5".parse().unwrap();
+        let old = vec!["192.0.2.1:5".parse().unwrap()];
         for known in [Ok(old), Err(io::ErrorKind::NotFound.into())] {
             let session = session("localhost", known).with_fresh_addresses();
             assert!(session.knows_all_addresses());
-            let address = *session.servers[0].address.as_ref().unwrap();
-            assert_eq!(address, "127.0.0.1:5".parse().unwrap());
+            let addresses = session.servers[0].addresses.found().unwrap().unwrap();
+            assert!(addresses[0].ip().is_loopback());
         }
-    }
-
-    #[test]
-    fn an_address_is_kept_while_the_name_is_unknown() {
-        let old: SocketAddr = "192.0.2.1:5".parse().unwrap();
-        let session = session("no.such.host.invalid", Ok(old)).with_fresh_addresses();
-        assert_eq!(*session.servers[0].address.as_ref().unwrap(), old);
-        assert!(session.depends_on_names());
     }
 
     #[test]
     fn addresses_depend_on_no_name() {
-        for host in ["127.0.0.1", "::1"] {
+        for (host, depends) in [("127.0.0.1", false), ("::1", false), ("a.example", true)] {
             let session = session(host, Err(io::ErrorKind::NotFound.into()));
-            assert!(!session.depends_on_names());
+            assert_eq!(session.depends_on_names(), depends);
             assert!(!session.knows_all_addresses());
         }
-    }
-
-    #[test]
-    fn names_and_both_kinds_of_addresses_are_resolved() {
-        let resolve = |host: &str| {
-            resolve(&ServerName {
-                host: host.to_owned(),
-                port: 5,
-            })
-        };
-        assert_eq!(
-            resolve("127.0.0.1").unwrap(),
-            "127.0.0.1:5".parse().unwrap()
-        );
-        assert_eq!(resolve("::1").unwrap(), "[::1]:5".parse().unwrap());
-        assert_eq!(
-            resolve("localhost").unwrap(),
-            "127.0.0.1:5".parse().unwrap()
-        );
-        assert!(resolve("no.such.host.invalid").is_err());
     }
 }

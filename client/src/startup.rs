@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 
-use crate::commands::{self, SERVE};
+use crate::commands::{self, Command};
 use crate::config::Config;
 use crate::error::Error;
 use crate::flags::Flags;
@@ -47,21 +47,27 @@ fn act(flags: &Flags) -> Result<bool, Error> {
     let mut out = io::stdout().lock();
     if let Some(document) = flags.generate {
         generate::write(document, &mut out).map_err(Error::output)?;
-    } else if flags.commands.is_empty() {
-        let help = Flags::command().render_long_help();
-        write!(out, "{help}").map_err(Error::output)?;
-    } else {
-        drop(out);
-        return run_commands(flags);
+        return Ok(true);
     }
-    Ok(true)
+    drop(out);
+    run_commands(flags)
 }
 
 fn run_commands(flags: &Flags) -> Result<bool, Error> {
     // Keys, logs and whitelists are nobody else's business.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
-    if flags.commands.iter().any(|name| name == SERVE) {
-        return serve(flags);
+    let commands = flags.commands.iter().copied();
+    let commands: Vec<_> = commands
+        .filter(|command| *command != Command::StandardInput)
+        .collect();
+    match commands[..] {
+        [] => return Err(Error::NoCommand),
+        [Command::Serve] => {
+            scan_socket::serve(flags)?;
+            return Ok(true);
+        }
+        _ if commands.contains(&Command::Serve) => return Err(Error::ServeWithOthers),
+        _ => {}
     }
     let config = Config::load(flags)?;
     if config.nice != 0 {
@@ -72,16 +78,7 @@ fn run_commands(flags: &Flags) -> Result<bool, Error> {
     for warning in &config.warnings {
         log.warning(warning);
     }
-    commands::run(&flags.commands, &config, &log)
-}
-
-/// A command that goes on until a signal ends it.
-fn serve(flags: &Flags) -> Result<bool, Error> {
-    if flags.commands.len() > 1 {
-        return Err(Error::ServeWithOthers);
-    }
-    scan_socket::serve(flags)?;
-    Ok(true)
+    commands::run(&commands, &config, &log)
 }
 
 /// Help and version are no errors, and an error is one line.

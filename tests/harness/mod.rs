@@ -1,5 +1,6 @@
 //! What the tests share: the workspace's programs, started servers, raw clients, and what the machine must offer.
 //!
+//! - [`own_names`]: our client where names mean what a test wants.
 //! - [`programs`]: builds the workspace's binaries once and finds them.
 //! - [`server`]: a `pyzord` in a home directory of its own, killed when dropped.
 //! - [`fake_server`]: a server that does what a test wants.
@@ -17,6 +18,7 @@ pub(crate) mod client;
 pub(crate) mod fake_server;
 pub(crate) mod message;
 pub(crate) mod needs;
+pub(crate) mod own_names;
 pub(crate) mod programs;
 pub(crate) mod random;
 pub(crate) mod reference;

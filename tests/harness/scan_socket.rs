@@ -59,12 +59,14 @@ impl ScanSocket {
 
     /// The same with a home directory that holds more, and with more `arguments`.
     pub(crate) fn start_with(home: TempDir, arguments: &[&str]) -> Self {
-        let child = spawn(
-            client(home.path())
-                .args(["serve", "--listen", "127.0.0.1:0"])
-                .args(arguments),
-            home.path(),
-        );
+        let mut command = client(home.path());
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        Self::start_command(home, command.args(arguments))
+    }
+
+    /// What `command` starts, with its standard error in `home`.
+    pub(crate) fn start_command(home: TempDir, command: &Command) -> Self {
+        let child = spawn(command, home.path());
         let mut socket = Self {
             child,
             address: (Ipv4Addr::LOCALHOST, 0).into(),
@@ -168,7 +170,7 @@ pub(crate) fn finish(mut stream: TcpStream) -> String {
 }
 
 /// Starts `command`, which the kernel kills when the test's thread ends, with its standard error in the home directory.
-pub(crate) fn spawn(command: &mut Command, home: &Path) -> Child {
+pub(crate) fn spawn(command: &Command, home: &Path) -> Child {
     let log = File::create(log_path(home)).unwrap();
     let mut guarded = Command::new("setpriv");
     guarded.args(["--pdeathsig", "KILL", "--"]);

@@ -27,7 +27,7 @@ impl ActivatedSocket {
         let mut command = Command::new(PROGRAM);
         command.arg("--listen").arg(address.to_string());
         command.args(options).args(program);
-        let child = spawn(&mut command, directory.path());
+        let child = spawn(&command, directory.path());
         let socket = Self {
             child,
             address,

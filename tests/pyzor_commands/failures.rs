@@ -218,9 +218,7 @@ fn a_name_that_cannot_be_resolved_is_a_line_and_a_failure() {
     for command in ASKING {
         let finished = clients.ours(&[command], fresh_mail().as_bytes());
         assert!(
-            finished
-                .stdout
-                .starts_with("no.such.host.invalid:1\t(504, "),
+            finished.stdout.contains("no.such.host.invalid:1\t(504, "),
             "{finished:?}"
         );
         assert!(finished.stdout.contains("(200, 'OK')"), "{finished:?}");
@@ -251,7 +249,7 @@ fn servers_are_asked_together() {
             socket.send_to(reply.as_bytes(), client).unwrap();
         }
     });
-    let finished = clients.ours(&["report"], b"x");
+    let finished = clients.ours(&["report"], fresh_mail().as_bytes());
     thread.join().unwrap();
     assert_eq!(
         finished.stdout.matches("(200, 'OK')").count(),
@@ -270,7 +268,7 @@ fn each_silent_server_is_asked_once_more() {
         (&["--no-retry", "check"], 1),
         (&["report"], 1),
     ] {
-        let finished = clients.ours(&[&["-t", "1"], arguments].concat(), b"x");
+        let finished = clients.ours(&[&["-t", "1"], arguments].concat(), fresh_mail().as_bytes());
         assert_eq!(finished.stdout.matches("(504, ").count(), 8);
         for (server, _) in &silent {
             let requests = server.requests();

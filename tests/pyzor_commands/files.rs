@@ -28,6 +28,8 @@ fn servers_files_are_read_as_the_reference_reads_them() {
         format!("127.0.0.1:{port}\n127.0.0.1:{port}\n"),
         format!("  # indented\n127.0.0.1:{port}"),
         format!("127.0.0.1\nnonsense\n127.0.0.1:{port}\n"),
+        format!("# comment\r127.0.0.1:{port}\r"),
+        format!("\u{2028}127.0.0.1:{port}\u{a0}\n"),
     ] {
         clients.write("servers", &text);
         clients.agree(&["check"], fresh_mail().as_bytes());
@@ -66,7 +68,10 @@ fn accounts_files_are_read_as_the_reference_reads_them() {
         format!("junk\n127.0.0.1 : {port} : bob : salt,KEY\n"),
     ] {
         clients.write("accounts", &text);
-        clients.agree(&["ping"], b"");
+        let reference = clients.reference(&["ping"], b"");
+        let ours = clients.ours(&["ping"], b"");
+        assert_eq!(ours.stdout, reference.stdout, "{text:?}");
+        assert_eq!(ours.status, reference.status, "{text:?}");
         let requests = server.requests();
         let users: Vec<_> = requests.iter().map(|sent| header(sent, "User")).collect();
         assert_eq!(users.len(), 2, "{text:?}");
@@ -193,7 +198,9 @@ fn what_cannot_be_used_is_one_line() {
 fn failures_go_to_the_log_and_to_stderr_only_when_debugging() {
     let silent = ScriptedServer::new("");
     let clients = Clients::of(&[silent.address]);
-    clients.write("accounts", "junk\n");
+    let (ip, port) = (silent.address.ip(), silent.address.port());
+    let account = format!("{ip} : {port} : bob : salt,key\n");
+    clients.write("accounts", &format!("junk\n{account}"));
     let quiet = clients.ours(&["-t", "1", "--log-file", "log", "check"], b"x");
     assert_eq!(quiet.stderr, "");
     let path = clients.homes()[1].join("log");
@@ -216,6 +223,47 @@ fn failures_go_to_the_log_and_to_stderr_only_when_debugging() {
     assert!(!debugged.stderr.contains("Sig:"), "{debugged:?}");
 }
 
+/// A line that is skipped is told where the user is not who they meant to be.
+#[test]
+fn who_has_no_account_for_a_mistake_in_the_file_is_told() {
+    let server = ScriptedServer::new(OK);
+    let (ip, port) = (server.address.ip(), server.address.port());
+    let clients = Clients::of(&[server.address]);
+    for (text, told) in [
+        (format!("{ip} : {port} : bob\n"), true),
+        (
+            format!("other : 1 : bob : 00,5ec2e7\n{ip} : {port}\n"),
+            true,
+        ),
+        (format!("junk\n{ip} : {port} : bob : 00,5ec2e7\n"), false),
+        ("other : 1 : bob : 00,5ec2e7\n".to_owned(), false),
+    ] {
+        clients.write("accounts", &text);
+        let finished = clients.ours(&["ping"], b"");
+        assert_eq!(finished.status, Some(0), "{finished:?}");
+        let is_told = finished.stderr.contains("accounts: line ");
+        assert_eq!(is_told, told, "{text}{finished:?}");
+        assert_eq!(finished.stderr.lines().count(), usize::from(told));
+        assert!(!finished.stderr.contains("5ec2e7"), "{finished:?}");
+    }
+}
+
+#[test]
+fn a_servers_file_without_servers_asks_the_public_one_and_says_so_in_the_log() {
+    let clients = Clients::of(&["127.0.0.1:9".parse().unwrap()]);
+    for text in ["", "# nothing yet\r"] {
+        clients.write("servers", text);
+        // The digest is answered locally: nobody is asked.
+        clients.ours(&["local_whitelist"], b"");
+        let finished = clients.ours(&["--log-file", "log", "check"], b"");
+        let expected = "public.pyzor.org:24441\t(200, 'OK')\t0\t0\n";
+        assert_eq!(finished.stdout, expected, "{finished:?}");
+        let log = fs::read_to_string(clients.homes()[1].join("log")).unwrap();
+        assert!(log.contains("servers names no server"), "{log}");
+        fs::remove_file(clients.homes()[1].join("log")).unwrap();
+    }
+}
+
 #[test]
 fn a_missing_home_directory_is_made_for_its_owner_alone() {
     let parent = tempfile::tempdir().unwrap();
@@ -234,8 +282,6 @@ fn help_and_documents_name_every_option() {
     let clients = Clients::of(&["127.0.0.1:9".parse().unwrap()]);
     let help = clients.ours(&["--help"], b"");
     assert_eq!((help.status, help.stderr.as_str()), (Some(0), ""));
-    let without_command = clients.ours(&[], b"");
-    assert_eq!(without_command.status, Some(0));
     let options: Vec<&str> = help
         .stdout
         .split_whitespace()

@@ -108,7 +108,11 @@ fn it_asks_twice_shows_nothing_and_prints_what_the_reference_prints() {
     for answers in [["secret\n", "secret\n"], ["\n", "\n"]] {
         let reference = on_terminal(&reference::client(home.path()), &answers);
         let ours = on_terminal(&our_client(home.path()), &answers);
-        assert_eq!(shape(&ours.shown), shape(&reference.shown));
+        let (shown, where_to) = ours.shown.split_at(reference.shown.len());
+        assert_eq!(shape(shown), shape(&reference.shown));
+        for line in ["HOST : PORT : USER : SALT,KEY", "USER : KEY"] {
+            assert!(where_to.contains(line), "{where_to}");
+        }
         assert!(!ours.shown.contains("secret"), "{}", ours.shown);
         assert!(ours.echoes && ours.status.success(), "{}", ours.shown);
         assert!(reference.status.success(), "{}", reference.shown);
@@ -159,10 +163,12 @@ fn made_key(home: &Path) -> (String, String) {
         .arg(client.get_program())
         .args(client.get_args());
     let made = finish(command.arg("genkey"), b"secret\nsecret\n");
+    assert_eq!(made.stdout.lines().count(), 2, "{made:?}");
     let line = made.stdout.strip_prefix("salt,key:\n");
     let (salt, key) = line
         .and_then(|line| line.trim_end().split_once(','))
         .unwrap_or_else(|| panic!("{made:?}"));
+    assert!(!made.stderr.contains(salt) && !made.stderr.contains(key));
     (salt.to_owned(), key.to_owned())
 }
 

@@ -3,46 +3,15 @@
 use pyzor_protocol::{DigestText, Operation};
 
 use super::Runner;
+use crate::digester::EMPTY_TEXT_DIGEST;
 use crate::error::Error;
-use crate::exchange::{self, Answer, Failure, Question, Response};
+use crate::exchange::{self, Question};
 use crate::input::Style;
 use crate::output::{self, Tally};
 use crate::session::Session;
 
 /// Bytes of answers that wait for those of the local whitelist, which come first.
 const MAX_HELD_BYTES: usize = 16 * 1024 * 1024;
-
-/// Asks every server about a digest: the lines that `pyzor check` prints, each ended.
-///
-/// Takes as long as the slowest server, and at most the session's time-out.
-pub(crate) fn check(digest: &DigestText, session: &Session) -> String {
-    let mut tally = Tally::default();
-    ask(Operation::Check, Some(digest), session, &mut tally)
-}
-
-/// The lines of a check that the local whitelist answers.
-pub(crate) fn check_locally(digest: &DigestText, session: &Session) -> Option<String> {
-    local_answer(Operation::Check, digest, session)
-}
-
-/// The lines of a check for which no server was asked, as if each had come to the same `outcome`.
-pub(crate) fn check_without_asking(
-    digest: Option<&DigestText>,
-    outcome: impl Fn() -> Result<Response, Failure>,
-    session: &Session,
-) -> String {
-    let answers = session.servers.iter().enumerate();
-    let lines = answers.map(|(position, server)| {
-        let outcome = outcome();
-        let answer = Answer {
-            server,
-            position,
-            outcome,
-        };
-        output::answer(Operation::Check, digest, &answer, session)
-    });
-    lines.collect()
-}
 
 impl Runner<'_> {
     /// Asks about each digest of standard input, or once if it is a ping.
@@ -58,7 +27,13 @@ impl Runner<'_> {
             && self.config.style != Style::Msg
             && !session.local_whitelist.is_empty();
         let mut held = String::new();
-        let all_usable = self.for_each_digest(|runner, digest| {
+        let mut all_sent = true;
+        let all_usable = self.for_each_digest(|runner, number, digest| {
+            if exchange::is_update(operation) && digest.as_bytes() == EMPTY_TEXT_DIGEST.as_bytes() {
+                runner.refuse_empty(operation, number);
+                all_sent = false;
+                return Ok(());
+            }
             if let Some(lines) = local_answer(operation, digest, session) {
                 return runner.print_now(&lines);
             }
@@ -71,7 +46,21 @@ impl Runner<'_> {
             runner.print_now(&lines)
         })?;
         self.print_now(&held)?;
-        Ok(all_usable && tally.is_success(operation))
+        Ok(all_usable && all_sent && tally.is_success(operation))
+    }
+
+    /// Says that the digest of an empty text does not go to a server, which would count against, or for, everybody's messages
+    /// without text.
+    fn refuse_empty(&mut self, operation: Operation, number: usize) {
+        let place = match self.config.style {
+            Style::Mbox => format!("standard input, message {number}: "),
+            Style::Msg | Style::Digests => String::new(),
+        };
+        let name = operation.name();
+        self.printer.hide_progress();
+        self.log.critical(&format!(
+            "{place}{EMPTY_TEXT_DIGEST} is the digest of every message without text: no {name} of it is sent"
+        ));
     }
 
     /// Prints lines that somebody may be waiting for.
@@ -87,7 +76,7 @@ fn local_answer(operation: Operation, digest: &DigestText, session: &Session) ->
     let names = session.servers.iter().map(|server| &server.name);
     answers.then(|| {
         names
-            .map(|name| output::locally_whitelisted(name, digest, session))
+            .map(|name| output::locally_whitelisted(&name.to_string(), digest, session.json))
             .collect()
     })
 }
@@ -110,6 +99,9 @@ fn ask(
     }
     answers
         .iter()
-        .map(|answer| output::answer(operation, digest, answer, session))
+        .map(|answer| {
+            let name = answer.server.name.to_string();
+            output::line(operation, digest, &name, &answer.outcome, session.json)
+        })
         .collect()
 }

@@ -24,7 +24,7 @@ impl Runner<'_> {
             return Err(Error::NoWhitelist);
         };
         let mut digests = Vec::new();
-        let is_success = self.for_each_digest(|_, digest| {
+        let is_success = self.for_each_digest(|_, _, digest| {
             digests.push(digest.clone());
             Ok(())
         })?;

@@ -1,5 +1,7 @@
 //! `genkey`: a key for the accounts file, from a passphrase and chance.
 
+use std::io::{self, Write as _};
+
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::Serialize;
 use sha1::{Digest as _, Sha1};
@@ -11,6 +13,13 @@ use crate::passphrase;
 
 /// Bytes of chance in a salt and in a key: as many as a SHA-1 can carry.
 const RANDOM_BYTES: usize = 20;
+
+/// Which line belongs into which file.
+const WHAT_GOES_WHERE: &str = "\
+the client's accounts file takes salt and key:  HOST : PORT : USER : SALT,KEY
+the server's pyzord.passwd takes the key alone: USER : KEY
+HOST and PORT are those of the servers file, and USER is the same in both; keep both files to yourself
+";
 
 /// Salt and key, as hexadecimal digits.
 #[derive(Serialize)]
@@ -33,6 +42,9 @@ impl Runner<'_> {
             format!("salt,key:\n{},{}\n", made.salt, made.key)
         };
         self.printer.print(text.as_bytes())?;
+        self.printer.flush()?;
+        // Who redirects the key does not want it on the terminal: this names it, and scripts read the other stream.
+        let _ = io::stderr().write_all(WHAT_GOES_WHERE.as_bytes());
         Ok(true)
     }
 }

@@ -13,32 +13,26 @@ mod ask;
 mod change_whitelist;
 mod genkey;
 
-use std::io;
 use std::sync::Arc;
 
 use pyzor_protocol::{DigestText, Operation};
 use serde::Serialize;
 
-pub(crate) use ask::{check, check_locally, check_without_asking};
-
 use crate::config::Config;
 use crate::digester;
 use crate::error::Error;
-use crate::input::{self, Style};
+use crate::input::{self, Input, Style};
 use crate::log::Log;
 use crate::output::json_line;
 use crate::printer::Printer;
 use crate::session::Session;
-
-/// The command that is not run here, because it goes on until a signal ends it.
-pub(crate) const SERVE: &str = "serve";
 
 /// Every command's name, and what it does.
 pub(crate) const NAMES: [(&str, &str); 12] = [
     ("check", "How often was it reported and whitelisted?"),
     ("info", "The same, with the first and latest times"),
     ("report", "Count it as spam"),
-    ("whitelist", "Count it as no spam"),
+    ("whitelist", "Count it as not spam"),
     ("ping", "Is the server there?"),
     (
         "pong",
@@ -48,7 +42,7 @@ pub(crate) const NAMES: [(&str, &str); 12] = [
     ("predigest", "Print what the digest is made of"),
     (
         "genkey",
-        "Ask for a passphrase and print a key for the accounts file",
+        "Ask for a passphrase and print a key, and where it belongs",
     ),
     (
         "local_whitelist",
@@ -56,52 +50,71 @@ pub(crate) const NAMES: [(&str, &str); 12] = [
     ),
     ("local_unwhitelist", "Ask servers about it again"),
     (
-        SERVE,
-        "Stay, take messages from connections and answer each as check does; TERM stops it, HUP reads the files again",
+        "serve",
+        "Stay, take messages from connections and answer each with one line as check does, with the sum of all servers; TERM stops it, HUP reads the files again",
     ),
 ];
 
 /// Something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Command {
+pub enum Command {
+    /// Ask servers.
     Ask(Operation),
+    /// Print digests.
     Digest,
+    /// Print what a digest is made of.
     Predigest,
+    /// Make a key.
     Genkey,
+    /// Add to the local whitelist.
     LocalWhitelist,
+    /// Remove from the local whitelist.
     LocalUnwhitelist,
+    /// Go on until a signal ends it; not run here.
+    Serve,
+    /// `-`, which stands for standard input in rspamd's documentation: nothing to do.
+    StandardInput,
 }
 
 impl Command {
-    fn from_name(name: &str) -> Option<Self> {
+    /// The command of this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "digest" => Self::Digest,
             "predigest" => Self::Predigest,
             "genkey" => Self::Genkey,
             "local_whitelist" => Self::LocalWhitelist,
             "local_unwhitelist" => Self::LocalUnwhitelist,
+            "serve" => Self::Serve,
+            "-" => Self::StandardInput,
             name => Self::Ask(Operation::from_name(name.as_bytes())?),
         })
     }
+
+    /// Whether it needs what is on standard input.
+    const fn reads_input(self) -> bool {
+        match self {
+            Self::Ask(operation) => !matches!(operation, Operation::Ping),
+            Self::Digest | Self::Predigest | Self::LocalWhitelist | Self::LocalUnwhitelist => true,
+            Self::Genkey | Self::Serve | Self::StandardInput => false,
+        }
+    }
 }
 
-/// Runs the commands of these names in their order until one does not succeed; whether all did. An unknown name is logged
-/// and passed over, as the reference does.
+/// Runs commands in their order until one does not succeed; whether all did.
 ///
 /// # Errors
 /// When a command cannot be run.
-pub fn run(names: &[String], config: &Config, log: &Arc<Log>) -> Result<bool, Error> {
+pub fn run(commands: &[Command], config: &Config, log: &Arc<Log>) -> Result<bool, Error> {
+    let readers = commands.iter().filter(|command| command.reads_input());
     let mut runner = Runner {
         config,
         log,
         session: None,
+        input: Input::of_standard_input(readers.count()),
         printer: Printer::new(),
     };
-    for name in names {
-        let Some(command) = Command::from_name(name) else {
-            log.critical(&format!("Unknown command: {name}; see pyzor --help"));
-            continue;
-        };
+    for &command in commands {
         let is_success = runner.run(command)?;
         runner.printer.flush()?;
         if !is_success {
@@ -117,6 +130,7 @@ struct Runner<'a> {
     log: &'a Arc<Log>,
     /// Opened by the first command that asks servers.
     session: Option<Session>,
+    input: Input,
     printer: Printer,
 }
 
@@ -137,6 +151,7 @@ impl Runner<'_> {
             Command::Genkey => self.genkey(),
             Command::LocalWhitelist => self.change_whitelist(true),
             Command::LocalUnwhitelist => self.change_whitelist(false),
+            Command::Serve | Command::StandardInput => Ok(true),
         }
     }
 
@@ -146,7 +161,7 @@ impl Runner<'_> {
             digest: std::borrow::Cow<'a, str>,
         }
         let is_json = self.config.json;
-        self.for_each_digest(|runner, digest| {
+        self.for_each_digest(|runner, _, digest| {
             let digest = String::from_utf8_lossy(digest.as_bytes());
             let line = if is_json {
                 json_line(&Json { digest })
@@ -163,7 +178,7 @@ impl Runner<'_> {
         struct Json<'a> {
             lines: Vec<std::borrow::Cow<'a, str>>,
         }
-        let message = input::message(io::stdin().lock())?;
+        let message = input::message(self.input.reader()?)?;
         let lines = digester::predigest(&message);
         if self.config.json {
             let lines = lines.iter().map(|line| String::from_utf8_lossy(line));
@@ -180,16 +195,17 @@ impl Runner<'_> {
         Ok(true)
     }
 
-    /// Does something with each digest of standard input; whether all could be used.
+    /// Does something with each digest of standard input and its number, counted from 1; whether all could be used.
     fn for_each_digest(
         &mut self,
-        mut act: impl FnMut(&mut Self, &DigestText) -> Result<(), Error>,
+        mut act: impl FnMut(&mut Self, usize, &DigestText) -> Result<(), Error>,
     ) -> Result<bool, Error> {
         let mut is_success = true;
         let shows_progress = self.config.style != Style::Msg;
-        for digest in input::digests(self.config.style, Box::new(io::stdin().lock())) {
+        let digests = input::digests(self.config.style, self.input.reader()?);
+        for (number, digest) in (1..).zip(digests) {
             match digest? {
-                Ok(digest) => act(self, &digest)?,
+                Ok(digest) => act(self, number, &digest)?,
                 Err(unusable) => {
                     self.printer.hide_progress();
                     self.log.critical(&unusable.to_string());
@@ -214,7 +230,7 @@ mod tests {
             let command = Command::from_name(operation.name());
             assert_eq!(command, Some(Command::Ask(operation)));
         }
-        for (name, _) in NAMES.iter().filter(|(name, _)| *name != SERVE) {
+        for (name, _) in NAMES {
             assert!(Command::from_name(name).is_some(), "{name}");
         }
         assert_eq!(Command::from_name("CHECK"), None);

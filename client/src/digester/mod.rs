@@ -71,9 +71,12 @@ use sha1::{Digest as _, Sha1};
 
 use mime_walk::Part;
 
+/// The digest of every message without a line that counts.
+pub const EMPTY_TEXT_DIGEST: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+
 /// The digest of a message, given as it was received: headers, empty line, body.
 ///
-/// Every message has one; those without any line that counts share that of the empty text.
+/// Every message has one; those without any line that counts share [`EMPTY_TEXT_DIGEST`].
 ///
 /// # Examples
 ///

@@ -1,8 +1,11 @@
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
 use std::thread::{self, JoinHandle};
 
 use pyzor_protocol::{ANONYMOUS_USER, AccountKey};
 
 use super::*;
+use crate::addresses::Addresses;
 use crate::home_files::{Account, ServerName};
 
 /// Long enough for a busy machine to answer within a third of it.
@@ -15,7 +18,7 @@ fn server(address: SocketAddr) -> Server {
             host: address.ip().to_string(),
             port: address.port(),
         },
-        address: Ok(address),
+        addresses: Addresses::known(Ok(vec![address])),
         account: Account {
             user: ANONYMOUS_USER.into(),
             key: AccountKey::anonymous(),
@@ -76,7 +79,7 @@ fn answers_come_in_their_order_and_silence_last() {
     let (_silent_socket, silent) = socket();
     let (answers, thread) = answering(|thread| vec![reply(200, thread)]);
     let unknown = Server {
-        address: Err(ErrorKind::NotFound.into()),
+        addresses: Addresses::known(Err(ErrorKind::NotFound.into())),
         ..server("127.0.0.1:9".parse().unwrap())
     };
     let servers = [silent, answers, unknown];

@@ -71,7 +71,7 @@ impl Desk {
     /// # Errors
     /// When it has more servers than there may be descriptors for.
     pub(super) fn replace_session(&self, session: Session) -> Result<(), Error> {
-        descriptors::allow(&self.limits, session.servers.len())?;
+        descriptors::allow(&self.limits, &session)?;
         self.scanner.replace_session(session);
         Ok(())
     }

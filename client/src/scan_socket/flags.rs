@@ -9,7 +9,7 @@ use super::limits::Limits;
 use super::listener::ListenAddress;
 
 /// Where these stand in the help.
-const HEADING: &str = "The scan socket of serve";
+const HEADING: &str = "The scan service, serve";
 
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 32 << 20;
 const DEFAULT_MAX_MEMORY_BYTES: usize = 256 << 20;
@@ -28,6 +28,10 @@ pub struct ServeFlags {
     /// systemd passes on, else 127.0.0.1:5953]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Vec<ListenAddress>,
+
+    /// Permissions of the unix sockets among them, in octal: 660 for a user and a group, 666 for everybody [default: 600]
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    pub socket_mode: Option<u32>,
 
     /// Longest message that is taken, with suffix K, M or G [default: 32M]
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -76,6 +80,14 @@ fn size(text: &str) -> Result<usize, String> {
         .and_then(|number| number.checked_mul(1 << shift))
         .filter(|&bytes| bytes > 0)
         .ok_or_else(|| "expected a size such as 512K, 32M or 1G".to_owned())
+}
+
+/// Three octal digits.
+fn mode(text: &str) -> Result<u32, String> {
+    let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(text, 8).ok();
+    mode.filter(|mode| is_octal && *mode <= 0o777)
+        .ok_or_else(|| "expected permissions in octal, such as 660".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

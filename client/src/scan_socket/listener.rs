@@ -1,9 +1,9 @@
 //! Where peers connect: TCP ports, unix sockets, and listening sockets that systemd passes on.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::TcpListener as StdTcpListener;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -68,11 +68,11 @@ enum Listening {
 }
 
 impl Listener {
-    /// Listens on `address`. To be called within a runtime.
-    pub(super) fn bind(address: &ListenAddress) -> Result<Self, Error> {
+    /// Listens on `address`, a unix socket with the permissions `mode`. To be called within a runtime.
+    pub(super) fn bind(address: &ListenAddress, mode: u32) -> Result<Self, Error> {
         match address {
             ListenAddress::Tcp(address) => Self::bind_tcp(address),
-            ListenAddress::Unix(path) => Self::bind_unix(path),
+            ListenAddress::Unix(path) => Self::bind_unix(path, mode),
         }
     }
 
@@ -109,7 +109,7 @@ impl Listener {
         Self::from_tcp(listener).map_err(failed)
     }
 
-    fn bind_unix(path: &Path) -> Result<Self, Error> {
+    fn bind_unix(path: &Path, mode: u32) -> Result<Self, Error> {
         let failed = |source| Error::Listen {
             address: path.display().to_string(),
             source,
@@ -119,6 +119,8 @@ impl Listener {
         let address = SockAddr::unix(path).map_err(failed)?;
         socket.bind(&address).map_err(failed)?;
         let file = SocketFile::at(path).map_err(failed)?;
+        // Before it listens: nobody is refused who may connect, and the other way round.
+        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
         let mut listener = Self::from_unix(socket.into()).map_err(failed)?;
         listener.file = Some(file);
         Ok(listener)

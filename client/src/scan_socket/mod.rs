@@ -1,7 +1,7 @@
-//! `pyzor serve`: takes whole messages from connections and answers what `pyzor check` would print.
+//! `pyzor serve`: takes whole messages from connections and answers each with a line as `pyzor check` prints it.
 //!
 //! One process instead of one for each mail, for rspamd's `pyzor` module and for whatever else can connect to a socket.
-//! A peer sends its message, shuts its side, and reads one line for each server.
+//! A peer sends its message, shuts its side, and reads one line.
 //!
 //! # Which file does what
 //!
@@ -15,14 +15,15 @@
 //! | `seats` | who has to leave when there is no room |
 //! | `receive` | a message, up to the limit |
 //! | `scanner` | a message's digest, and what the servers say to it |
+//! | `answer` | the one line that a peer gets |
 //! | `counters` | what became of the peers |
 //! | `addresses` | looking up servers again that are known by name |
 //! | `signals` | TERM and INT stop, HUP and USR1 read the files again |
 //!
 //! # What a peer can rely on
 //!
-//! - The answer is that of `pyzor check` to the same message, byte for byte, with servers, accounts and local whitelist as they
-//!   were at the start or at the last reload.
+//! - The answer is exactly one line. With one server it is that of `pyzor check` to the same message, byte for byte; the counts of
+//!   several are added up. Servers, accounts and local whitelist are as they were at the start or at the last reload.
 //! - A message over the limit is answered with a refusal in the same form, and one that waited too long for its turn with
 //!   the servers' time-out.
 //! - A peer that does not finish its message in time, or is too slow while others have no room, is closed without an
@@ -32,6 +33,7 @@
 //! module's alone: no other command starts one.
 
 mod addresses;
+mod answer;
 mod counters;
 mod descriptors;
 mod desk;
@@ -47,6 +49,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use listenfd::ListenFd;
+use pyzor_protocol::configparser::Origin;
 use sd_notify::NotifyState;
 use tokio::runtime::{self, Runtime};
 use tokio::task::{JoinHandle, LocalSet, spawn_blocking, spawn_local};
@@ -68,6 +71,9 @@ use signals::{Request, Signals};
 /// Where rspamd expects a scan socket.
 const DEFAULT_LISTEN: &str = "127.0.0.1:5953";
 
+/// Who may connect to a unix socket: its owner, and nobody else unless somebody says so.
+const DEFAULT_SOCKET_MODE: u32 = 0o600;
+
 /// Serves until a signal asks for the end.
 ///
 /// # Errors
@@ -80,7 +86,7 @@ pub fn serve(flags: &Flags) -> Result<(), Error> {
     let config = Config::load(flags)?;
     set_nice(config.nice)?;
     let session = open_session(&config)?;
-    descriptors::allow(&limits, session.servers.len())?;
+    descriptors::allow(&limits, &session)?;
     let runtime = runtime(&limits)?;
     let desk = Desk::new(limits, long_messages, session);
     let served = LocalSet::new().block_on(&runtime, run(desk, flags, passed));
@@ -101,14 +107,7 @@ fn open_session(config: &Config) -> Result<Session, Error> {
     for warning in &config.warnings {
         log.warning(warning);
     }
-    let session = Session::open(config, Arc::new(log))?;
-    let servers = session.servers.len();
-    if servers > 1 {
-        session.log.info(&format!(
-            "each answer has {servers} lines, one for each server; rspamd's module takes no more than one"
-        ));
-    }
-    Ok(session)
+    Session::open(config, Arc::new(log))
 }
 
 fn runtime(limits: &Limits) -> Result<Runtime, Error> {
@@ -142,14 +141,28 @@ async fn run(desk: Rc<Desk>, flags: &Flags, passed: ListenFd) -> Result<(), Erro
 /// Where to listen: what was passed on, and what was typed; what rspamd expects if there is neither.
 fn listeners(flags: &ServeFlags, mut passed: ListenFd) -> Result<Vec<Listener>, Error> {
     let mut listeners = Listener::passed_on(&mut passed)?;
+    let mode = socket_mode(flags)?;
     for address in &flags.listen {
-        listeners.push(Listener::bind(address)?);
+        listeners.push(Listener::bind(address, mode)?);
     }
     if listeners.is_empty() {
         let address = ListenAddress::Tcp(DEFAULT_LISTEN.to_owned());
-        listeners.push(Listener::bind(&address)?);
+        listeners.push(Listener::bind(&address, mode)?);
     }
     Ok(listeners)
+}
+
+/// The permissions of unix sockets, which are meant for one.
+fn socket_mode(flags: &ServeFlags) -> Result<u32, Error> {
+    let is_unix = |address: &ListenAddress| matches!(address, ListenAddress::Unix(_));
+    match flags.socket_mode {
+        Some(mode) if !flags.listen.iter().any(is_unix) => Err(Error::Setting {
+            origin: Origin::Flag("--socket-mode"),
+            value: format!("{mode:o}"),
+            expected: "--listen with the path of a unix socket",
+        }),
+        mode => Ok(mode.unwrap_or(DEFAULT_SOCKET_MODE)),
+    }
 }
 
 /// A task for each listener, which owns it.

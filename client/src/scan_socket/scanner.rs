@@ -16,10 +16,10 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::answer;
 use super::counters::Counters;
 use super::limits::Limits;
 use super::receive::Message;
-use crate::commands;
 use crate::digester::digest_of;
 use crate::exchange::{Failure, Response};
 use crate::session::Session;
@@ -86,35 +86,29 @@ impl Scanner {
     pub(super) async fn answer(&self, message: Message) -> Option<String> {
         let digest = self.digest(message).await?;
         let session = self.session();
-        if let Some(lines) = commands::check_locally(&digest, &session) {
+        if let Some(line) = answer::from_local_whitelist(&digest, &session) {
             self.counters.answered.add_one();
-            return Some(lines);
+            return Some(line);
         }
         let Ok(_turn) = timeout(session.patience.timeout, self.lookups.acquire()).await else {
             self.counters.no_turn.add_one();
-            let timed_out = || Err(Failure::TimedOut);
-            return Some(commands::check_without_asking(
-                Some(&digest),
-                timed_out,
-                &session,
-            ));
+            let timed_out = Err(Failure::TimedOut);
+            return Some(answer::without_asking(Some(&digest), &timed_out, &session));
         };
-        let asked = spawn_blocking(move || commands::check(&digest, &session)).await;
+        let asked = spawn_blocking(move || answer::to_check(&digest, &session)).await;
         self.counters.answered.add_one();
         asked.ok()
     }
 
-    /// The answer to a message over the limit: a refusal, as if by each of the servers.
+    /// The answer to a message over the limit: a refusal, as if by the servers.
     pub(super) fn too_long(&self) -> String {
         self.counters.too_long.add_one();
-        let refusal = || {
-            Ok(Response {
-                code: TOO_LONG,
-                diag: b"Message too long.".to_vec(),
-                numbers: ReplyNumbers::default(),
-            })
-        };
-        commands::check_without_asking(None, refusal, &self.session.borrow())
+        let refusal = Ok(Response {
+            code: TOO_LONG,
+            diag: b"Message too long.".to_vec(),
+            numbers: ReplyNumbers::default(),
+        });
+        answer::without_asking(None, &refusal, &self.session.borrow())
     }
 
     async fn digest(&self, message: Message) -> Option<DigestText> {

@@ -1,8 +1,8 @@
 //! Seats: there are only so many connections, and only so many long messages. Who has to leave when one more is needed?
 //!
 //! - Nobody waits for a seat behind a peer that is merely slow: the slowest is sent away, once it has used up its time.
-//!   That is [`PATIENCE`], and more for what it sends, at [`EARNING_BYTES_A_SECOND`]: trickling earns nothing, and a busy
-//!   machine does not make a long message look slow.
+//!   That is [`PATIENCE`], and what it sends earns more, at [`EARNING_BYTES_PER_SECOND`], but never so much that it has more than
+//!   [`LONGEST_PAUSE`] left: trickling earns nothing, and however much a peer has sent, it may not stop for longer.
 //! - A peer whose message is complete is never sent away. Where all are, the next one waits.
 //! - There are never more rows than seats. A peer that was sent away holds what it has for one more turn of the runtime.
 
@@ -15,17 +15,21 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a peer may use a seat, whatever it sends, before it has to leave for another.
+/// How long a peer may use a seat without sending anything, before it has to leave for another.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a peer that has sent a lot may stop: longer than a busy machine lets it wait for a core.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
 /// A peer that sends at this rate is never sent away; on one host, messages come a thousand times faster.
-const EARNING_BYTES_A_SECOND: u64 = 1 << 20;
+const EARNING_BYTES_PER_SECOND: u64 = 1 << 20;
 
 /// What a peer and those who may send it away know of each other.
 #[derive(Debug)]
 pub(super) struct Peer {
     is_sending: Cell<bool>,
-    sent_bytes: Cell<u64>,
+    /// When it has used up its time.
+    time_is_up: Cell<Instant>,
     leave: Notify,
 }
 
@@ -34,7 +38,7 @@ impl Peer {
     pub(super) fn new() -> Rc<Self> {
         Rc::new(Self {
             is_sending: Cell::new(true),
-            sent_bytes: Cell::new(0),
+            time_is_up: Cell::new(Instant::now() + PATIENCE),
             leave: Notify::new(),
         })
     }
@@ -42,8 +46,16 @@ impl Peer {
     /// It has sent as many bytes more.
     pub(super) fn has_sent(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.sent_bytes
-            .set(self.sent_bytes.get().saturating_add(bytes));
+        let earned = Duration::from_millis(bytes.saturating_mul(1000) / EARNING_BYTES_PER_SECOND);
+        let most = Instant::now() + LONGEST_PAUSE;
+        let time_is_up = self.time_is_up.get().checked_add(earned);
+        self.time_is_up
+            .set(time_is_up.map_or(most, |at| at.min(most)));
+    }
+
+    /// It has a seat: only now can it go on.
+    fn begins(&self) {
+        self.time_is_up.set(Instant::now() + PATIENCE);
     }
 
     /// Its message is complete: it keeps its seats until it has its answer.
@@ -55,14 +67,6 @@ impl Peer {
     pub(super) async fn sent_away(&self) {
         self.leave.notified().await;
     }
-
-    /// How long it may use a seat, by what it has sent so far.
-    fn patience(&self) -> Duration {
-        PATIENCE
-            + Duration::from_millis(
-                self.sent_bytes.get().saturating_mul(1000) / EARNING_BYTES_A_SECOND,
-            )
-    }
 }
 
 /// Seats of one kind.
@@ -70,15 +74,9 @@ impl Peer {
 pub(super) struct Seats {
     capacity: NonZeroUsize,
     /// Who sits here, each with a number of its own.
-    rows: RefCell<BTreeMap<u64, Row>>,
+    rows: RefCell<BTreeMap<u64, Rc<Peer>>>,
     next_number: Cell<u64>,
     freed: Notify,
-}
-
-#[derive(Debug)]
-struct Row {
-    peer: Rc<Peer>,
-    since: Instant,
 }
 
 /// A taken seat; dropping it frees it.
@@ -105,12 +103,17 @@ impl Seats {
             if let Some(seat) = self.take_free(peer) {
                 return seat;
             }
+            if let Some((number, time_is_up)) = self.slowest()
+                && time_is_up <= Instant::now()
+            {
+                self.send_away(number);
+                continue;
+            }
             match self.slowest() {
-                Some((number, time_is_up)) if time_is_up <= Instant::now() => {
-                    self.send_away(number);
-                }
                 Some((_, time_is_up)) => {
                     let _ = timeout_at(time_is_up, self.freed()).await;
+                    // What arrived while this process had to wait for a core counts first.
+                    tokio::task::yield_now().await;
                 }
                 None => self.freed().await,
             }
@@ -145,13 +148,8 @@ impl Seats {
         }
         let number = self.next_number.get();
         self.next_number.set(number + 1);
-        rows.insert(
-            number,
-            Row {
-                peer: Rc::clone(peer),
-                since: Instant::now(),
-            },
-        );
+        rows.insert(number, Rc::clone(peer));
+        peer.begins();
         Some(Seat {
             seats: Rc::clone(self),
             number,
@@ -161,15 +159,15 @@ impl Seats {
     /// Whose time is up first of those who are sending, and when.
     fn slowest(&self) -> Option<(u64, Instant)> {
         let rows = self.rows.borrow();
-        let sending = rows.iter().filter(|(_, row)| row.peer.is_sending.get());
+        let sending = rows.iter().filter(|(_, peer)| peer.is_sending.get());
         sending
-            .map(|(number, row)| (*number, row.since + row.peer.patience()))
+            .map(|(number, peer)| (*number, peer.time_is_up.get()))
             .min_by_key(|(_, time_is_up)| *time_is_up)
     }
 
     fn send_away(&self, number: u64) {
-        if let Some(row) = self.rows.borrow_mut().remove(&number) {
-            row.peer.leave.notify_one();
+        if let Some(peer) = self.rows.borrow_mut().remove(&number) {
+            peer.leave.notify_one();
         }
     }
 }
@@ -237,6 +235,30 @@ mod tests {
             assert!(begin.elapsed() < 2 * PATIENCE);
             assert!(is_sent_away(&trickling).await);
             assert!(!is_sent_away(&fast).await);
+        });
+    }
+
+    #[test]
+    fn what_was_sent_long_ago_counts_for_nothing() {
+        on_a_fast_clock(async {
+            let seats = two_seats();
+            let (stalled, going_on, third) = (Peer::new(), Peer::new(), Peer::new());
+            let _stalled_seat = seats.take(&stalled).await;
+            let _going_on_seat = seats.take(&going_on).await;
+            stalled.has_sent(31 << 20);
+            let begin = Instant::now();
+            let go_on = async {
+                for _ in 0..10 {
+                    going_on.has_sent(1 << 20);
+                    tokio::time::sleep(PATIENCE / 2).await;
+                }
+            };
+            tokio::join!(go_on, async {
+                let _third_seat = seats.take(&third).await;
+                assert!(begin.elapsed() <= LONGEST_PAUSE);
+            });
+            assert!(is_sent_away(&stalled).await);
+            assert!(!is_sent_away(&going_on).await);
         });
     }
 
