@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::disk::Disk;
 use super::schema::{Identity, Role, check_identity};
 use crate::error::StoreError;
+use crate::trouble::Trouble;
 
 /// Pause before the first attempt to open a failed file anew.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -34,6 +35,7 @@ pub(super) struct DatabaseHandle {
     database: RwLock<Option<Database>>,
     failed: AtomicBool,
     retry: Mutex<Retry>,
+    trouble: Mutex<Trouble>,
 }
 
 /// When to try again. Times are those of [`Clock::uptime`](super::Clock::uptime).
@@ -99,6 +101,7 @@ impl DatabaseHandle {
             database: RwLock::new(None),
             failed: AtomicBool::new(false),
             retry: Mutex::default(),
+            trouble: Mutex::default(),
         }
     }
 
@@ -122,7 +125,7 @@ impl DatabaseHandle {
         let database = self.database.read();
         let database = database.as_ref().ok_or(Failed)?;
         work(database).map_err(|error| {
-            if !self.failed.swap(true, Ordering::Relaxed) {
+            if !self.failed.swap(true, Ordering::Relaxed) && self.trouble.lock().is_news() {
                 warn!("{} failed and is out of service: {error}", self.file);
             }
             Failed
@@ -158,11 +161,15 @@ impl DatabaseHandle {
             Ok(()) => {
                 *self.retry.lock() = Retry::default();
                 self.failed.store(false, Ordering::Relaxed);
-                info!("{} is in service again", self.file);
+                if self.trouble.lock().is_over() {
+                    info!("{} is in service again", self.file);
+                }
                 true
             }
             Err(error) => {
-                warn!("{} is still out of service: {error}", self.file);
+                if self.trouble.lock().is_news() {
+                    warn!("{} is still out of service: {error}", self.file);
+                }
                 false
             }
         }

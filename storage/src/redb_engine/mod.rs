@@ -216,8 +216,8 @@ impl RedbEngine {
         self.store.evictor_wake.set();
         self.store.sleepers.wake_all();
         for thread in self.threads.drain(..) {
-            if let Err(panic) = thread.join() {
-                error!("a thread of the store has panicked: {panic:?}");
+            if thread.join().is_err() {
+                error!("a thread of the store has panicked: its message is on standard error");
             }
         }
     }
