@@ -268,11 +268,11 @@ whole_cost() {
         sleep 1
         kill -USR1 "$server_pid"
         sleep 0.1
-        unfolded=$(sed -n 's/.*store: StoreStats.* unfolded_changes: \([0-9]*\),.*/\1/p' "$server_home/pyzord.log" | tail -n 1)
+        unfolded=$(sed -n 's/.*store: .* unfolded_changes=\([0-9]*\).*/\1/p' "$server_home/pyzord.log" | tail -n 1)
         # The log is written by a thread that comes last.
         unfolded=${unfolded:-1}
     done
-    reports=$(sed -n 's/.*so far: .*report 200: \([0-9]*\).*/\1/p' "$server_home/pyzord.log" | tail -n 1)
+    reports=$(sed -n 's/.*so far: .* report_200=\([0-9]*\).*/\1/p' "$server_home/pyzord.log" | tail -n 1)
     cpu_ns=$(awk -v ticks="$(getconf CLK_TCK)" '{ printf "%.0f", ($14 + $15) / ticks * 1e9 }' "/proc/$server_pid/stat")
     printf '%s %s %s\n' "$scenario" "$((cpu_ns / reports))" "$reports" | tee -a "$scratch/whole"
 }

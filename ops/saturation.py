@@ -247,11 +247,11 @@ def logged(server, message):
 
 
 def deferred_so_far(server):
-    return int(re.search(r"deferred_lookups: (\d+)", logged(server, "store: "))[1])
+    return int(re.search(r"deferred_lookups=(\d+)", logged(server, "store: "))[1])
 
 
 def number_in(line, name):
-    found = re.search(rf"(\d+) {re.escape(name)}", line)
+    found = re.search(rf"\b{name}=(\d+)", line)
     return int(found[1]) if found else 0
 
 
@@ -306,7 +306,7 @@ def serving(binaries, home, port, rounds):
             times["check on disk"], deferred = deferred_lookups(server, client, rounds)
             times["timer late by"] = ticks(server, client, rounds)
             busy = (server.worker_cpu_s() - cpu_s) / (time.monotonic() - began)
-            drops = number_in(logged(server, "so far: "), "kernel drops")
+            drops = number_in(logged(server, "so far: "), "kernel_drops")
     counts = {"deferred": deferred, "kernel_drops": drops, "timed_client_lost": client.lost}
     return times, counts | {"worker_busy_share": round(busy, 4)}
 

@@ -83,15 +83,15 @@ clean_up() {
 # The store's numbers, as the server logs them when it is told to.
 numbers() {
     local before
-    before=$(grep -c 'store: StoreStats' "$server_log" || true)
+    before=$(grep -c 'store: digests=' "$server_log" || true)
     kill -USR1 "$server_pid"
-    while (($(grep -c 'store: StoreStats' "$server_log" || true) == before)); do sleep 0.05; done
-    grep 'store: StoreStats' "$server_log" | tail -n 1
+    while (($(grep -c 'store: digests=' "$server_log" || true) == before)); do sleep 0.05; done
+    grep 'store: digests=' "$server_log" | tail -n 1
 }
 
 # number NAME: one of them.
 number() {
-    numbers | sed -n "s/.* $1: \([0-9]*\).*/\1/p"
+    numbers | sed -n "s/.* $1=\([0-9]*\).*/\1/p"
 }
 
 # memory WHEN: a row of the table of memory.

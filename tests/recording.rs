@@ -309,7 +309,7 @@ fn a_blast_is_recorded_or_counted(io: Io) {
     let recorded = server.counter("recorded");
     assert!(recorded > 100, "{}", server.log());
     assert_eq!(
-        recorded + server.counter("missing in the recording"),
+        recorded + server.counter("record_missed"),
         server.counter("datagrams")
     );
     assert_eq!(tcpdump_count(&file(&server)) as u64, recorded);
@@ -576,7 +576,7 @@ fn a_failing_disk_pauses_it_until_it_is_put_right() {
     sender.ask(&ping);
     assert!(server.stop().success());
     assert_eq!(datagrams(&packets(&file(&server))), [ping]);
-    assert_eq!(server.counter("recording errors"), 2);
+    assert_eq!(server.counter("record_errors"), 2);
     assert_eq!(server.counter("recorded"), 1);
     assert!(Path::new("/dev/full").exists());
 }
@@ -603,7 +603,7 @@ fn a_disk_that_blocks_delays_nobody(io: Io) {
         sender.ask(&large);
     }
     assert!(server.stop().success());
-    let missing = server.counter("missing in the recording");
+    let missing = server.counter("record_missed");
     assert!(missing > 100, "{}", server.log());
     assert!(server.log().contains("the recording lacks its end"));
     drop(reader);

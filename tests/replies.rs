@@ -114,7 +114,7 @@ fn a_datagram_from_a_servers_port_gets_no_answer(io: Io) {
     socket.send_to(&ping, server.address()).unwrap();
     let answer = socket.recv_from(&mut [0; 1]);
     assert!(answer.is_err(), "{answer:?}");
-    assert_eq!(counted(&server, "silent: server port"), 1);
+    assert_eq!(counted(&server, "silent_own_port"), 1);
     assert_answers_at(&server, Ipv4Addr::LOCALHOST);
 }
 
@@ -122,7 +122,7 @@ fn a_datagram_from_port_zero_is_counted(io: Io) {
     needs!(Root);
     let server = Server::start(io);
     forge(0, server.address(), &Request::new("ping").to_bytes());
-    assert_eq!(counted(&server, "silent: port 0"), 1);
+    assert_eq!(counted(&server, "silent_port_zero"), 1);
     assert_answers_at(&server, Ipv4Addr::LOCALHOST);
 }
 
@@ -132,7 +132,7 @@ fn two_servers_do_not_talk_for_ever(io: Io) {
     let (one, other) = (Server::start(io), Server::start(io));
     let ping = Request::new("ping").to_bytes();
     forge(other.address().port(), one.address(), &ping);
-    assert_eq!(counted(&other, "silent: replies"), 1);
+    assert_eq!(counted(&other, "silent_replies"), 1);
     let before = counted(&one, "datagrams");
     std::thread::sleep(SILENCE);
     assert_eq!(counted(&one, "datagrams"), before, "nothing came back");
@@ -146,9 +146,7 @@ fn counted(server: &Server, counter: &str) -> u64 {
     eventually(LOG_LIMIT, || {
         let length = server.log().len();
         server.signal(Signal::SIGUSR1);
-        eventually(LOG_LIMIT, || {
-            server.log()[length..].contains(" datagrams, ")
-        });
+        eventually(LOG_LIMIT, || server.log()[length..].contains(" datagrams="));
         number = server.counter(counter);
         number > 0
     });

@@ -59,25 +59,32 @@ struct Key {
     name: &'static str,
     flag: &'static str,
     typed: fn(&Flags) -> Option<&str>,
+    /// What values of the file that refer to the setting get if nobody sets it: the Python client's default.
+    default: &'static str,
 }
 
 macro_rules! keys {
-    ($($constant:ident = $name:literal, $flag:literal, $field:ident;)+) => {
-        $(const $constant: Key = Key { name: $name, flag: $flag, typed: |flags| flags.$field.as_deref() };)+
+    ($($constant:ident = $name:literal, $flag:literal, $field:ident, $default:literal;)+) => {
+        $(const $constant: Key = Key {
+            name: $name,
+            flag: $flag,
+            typed: |flags| flags.$field.as_deref(),
+            default: $default,
+        };)+
         /// Every setting that the file may have.
         const ALL_KEYS: &[&Key] = &[$(&$constant),+];
     };
 }
 
 keys! {
-    SERVERS_FILE = "ServersFile", "--servers-file", servers_file;
-    ACCOUNTS_FILE = "AccountsFile", "--accounts-file", accounts_file;
-    LOCAL_WHITELIST = "LocalWhitelist", "--local-whitelist", local_whitelist;
-    LOG_FILE = "LogFile", "--log-file", log_file;
-    TIMEOUT = "Timeout", "--timeout", timeout;
-    STYLE = "Style", "--style", style;
-    REPORT_THRESHOLD = "ReportThreshold", "--report-threshold", report_threshold;
-    WHITELIST_THRESHOLD = "WhitelistThreshold", "--whitelist-threshold", whitelist_threshold;
+    SERVERS_FILE = "ServersFile", "--servers-file", servers_file, "servers";
+    ACCOUNTS_FILE = "AccountsFile", "--accounts-file", accounts_file, "accounts";
+    LOCAL_WHITELIST = "LocalWhitelist", "--local-whitelist", local_whitelist, "whitelist";
+    LOG_FILE = "LogFile", "--log-file", log_file, "";
+    TIMEOUT = "Timeout", "--timeout", timeout, "5";
+    STYLE = "Style", "--style", style, "msg";
+    REPORT_THRESHOLD = "ReportThreshold", "--report-threshold", report_threshold, "0";
+    WHITELIST_THRESHOLD = "WhitelistThreshold", "--whitelist-threshold", whitelist_threshold, "0";
 }
 
 impl Config {
@@ -89,7 +96,10 @@ impl Config {
         let home = home_files::home(flags.homedir.as_deref());
         home_files::create_home(&home)?;
         let (path, text) = home_files::config(&home)?;
-        let (file, errors) = ConfigFile::parse(&text);
+        let (mut file, errors) = ConfigFile::parse(&text);
+        for key in ALL_KEYS {
+            file.know(key.name, (key.typed)(flags), key.default);
+        }
         if let Some(error) = errors.into_iter().next() {
             return Err(syntax_error(&path, error));
         }
@@ -265,6 +275,14 @@ mod tests {
         let flags = Flags::parse_from(["pyzor", "--homedir", &name].iter().chain(typed));
         let loaded = Config::load(&flags).map_err(|error| error.to_string().replace(&name, "HOME"));
         (home, loaded)
+    }
+
+    #[test]
+    fn values_refer_to_other_settings_and_their_defaults() {
+        let text = "\u{feff}[client]\nLogFile = %(Style)s-%(Timeout)s-%(ServersFile)s\n";
+        let (home, config) = load(text, &["--timeout", "7"]);
+        let log = home.path().join("msg-7-servers");
+        assert_eq!(config.unwrap().log_file, Some(log));
     }
 
     #[test]

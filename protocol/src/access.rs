@@ -1,11 +1,16 @@
 //! The access file: who may ask for what.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
 use crate::account::{Accounts, to_lower_case};
 use crate::line_problem::{LineProblem, Problem, field_lines};
 use crate::operation::{Operation, OperationSet};
 use crate::request::{ANONYMOUS_USER, User};
+use crate::text::words;
+
+/// Users of one line that are told at most.
+const MAX_USERS_TOLD: usize = 8;
 
 /// Which operations are granted to which users. What is not granted is denied.
 #[derive(Clone, Debug)]
@@ -32,19 +37,24 @@ impl AccessList {
     ///
     /// Lines hold in their order, so the last one that speaks of a user and an operation decides. All users are the
     /// accounts there are, without the anonymous one. Names are taken in lower case: an account with capitals is
-    /// granted something only by `all`. Lines that are no rules are skipped and told, and so are operations that do
-    /// not exist.
+    /// granted something only by `all`. Lines that are no rules are skipped and told, and so is what does nothing:
+    /// operations that do not exist, users without an account, lines that were there before.
     pub fn parse(text: &[u8], accounts: &Accounts) -> (Self, Vec<LineProblem>) {
         let mut list = Self {
             anonymous: Grants::default(),
             named: HashMap::new(),
         };
-        let problems = field_lines(text)
-            .filter_map(|(line, fields)| {
-                let problem = list.apply(fields, accounts)?;
-                Some(LineProblem { line, problem })
-            })
-            .collect();
+        let mut lookout = Lookout::new(accounts);
+        let mut problems = Vec::new();
+        for (line, fields) in field_lines(text) {
+            let mut tell = |problem| problems.push(LineProblem { line, problem });
+            let Some(rule) = fields.and_then(Rule::read) else {
+                tell(Problem::NotARule);
+                continue;
+            };
+            list.apply(&rule, accounts);
+            lookout.look_at(line, rule, tell);
+        }
         (list, problems)
     }
 
@@ -68,16 +78,14 @@ impl AccessList {
         }
     }
 
-    fn apply(&mut self, fields: Option<[&[u8]; 3]>, accounts: &Accounts) -> Option<Problem> {
-        let Some(rule) = fields.and_then(Rule::read) else {
-            return Some(Problem::NotARule);
-        };
+    fn apply(&mut self, rule: &Rule, accounts: &Accounts) {
         if rule.users == ALL {
-            accounts.names().for_each(|user| self.change(user, &rule));
+            accounts.names().for_each(|user| self.change(user, rule));
         } else {
-            words(&rule.users).for_each(|user| self.change(user, &rule));
+            for user in words(&rule.users) {
+                self.change(user, rule);
+            }
         }
-        (!rule.unknown.is_empty()).then_some(Problem::UnknownOperation)
     }
 
     fn change(&mut self, user: &[u8], rule: &Rule) {
@@ -115,7 +123,70 @@ impl Default for AccessList {
     }
 }
 
+/// Sees what rules do nothing, in whole or in part.
+struct Lookout<'a> {
+    accounts: &'a Accounts,
+    /// Accounts that are written with capitals, by their names in lower case.
+    with_capitals: HashMap<Vec<u8>, &'a [u8]>,
+    /// The lines of the rules so far.
+    rules: HashMap<Rule, usize>,
+}
+
+impl<'a> Lookout<'a> {
+    fn new(accounts: &'a Accounts) -> Self {
+        let names = accounts.names().map(|name| (to_lower_case(name), name));
+        Self {
+            accounts,
+            with_capitals: names.filter(|(lower, name)| lower != name).collect(),
+            rules: HashMap::new(),
+        }
+    }
+
+    fn look_at(&mut self, line: usize, rule: Rule, mut tell: impl FnMut(Problem)) {
+        if !rule.unknown.is_empty() {
+            tell(Problem::UnknownOperation);
+        } else if rule.operations.is_empty() {
+            tell(Problem::NoOperation);
+        }
+        if rule.users == ALL {
+            if self.accounts.names().next().is_none() {
+                tell(Problem::NoAccounts);
+            }
+        } else if rule.users.is_empty() {
+            tell(Problem::NoUser);
+        } else {
+            let doubts = words(&rule.users)
+                .into_iter()
+                .filter_map(|user| self.doubt(user));
+            doubts.take(MAX_USERS_TOLD).for_each(&mut tell);
+        }
+        match self.rules.entry(rule) {
+            Entry::Occupied(earlier) => tell(Problem::Repeated(*earlier.get())),
+            Entry::Vacant(entry) => {
+                entry.insert(line);
+            }
+        }
+    }
+
+    /// Why a name in a rule means nobody.
+    fn doubt(&self, user: &[u8]) -> Option<Problem> {
+        let shown = |user| String::from_utf8_lossy(user).escape_debug().to_string();
+        if user == ANONYMOUS_USER {
+            None
+        } else if self.accounts.get(user).is_some() {
+            (!user.is_ascii()).then_some(Problem::BeyondAscii)
+        } else if let Some(account) = self.with_capitals.get(user) {
+            Some(Problem::Capitals(shown(account)))
+        } else if user == ALL {
+            Some(Problem::AllAmongOthers)
+        } else {
+            Some(Problem::NoAccount(shown(user)))
+        }
+    }
+}
+
 /// A line of the access file, in lower case.
+#[derive(PartialEq, Eq, Hash)]
 struct Rule {
     operations: OperationSet,
     unknown: Vec<Box<[u8]>>,
@@ -145,18 +216,18 @@ fn read_operations(field: &[u8]) -> (OperationSet, Vec<Box<[u8]>>) {
     if field == ALL {
         return (OperationSet::ALL, Vec::new());
     }
-    let known = words(field).filter_map(Operation::from_name).collect();
-    let unknown = words(field)
+    let words = words(field);
+    let known = words
+        .iter()
+        .copied()
+        .filter_map(Operation::from_name)
+        .collect();
+    let unknown = words
+        .into_iter()
         .filter(|name| Operation::from_name(name).is_none())
         .map(Into::into)
         .collect();
     (known, unknown)
-}
-
-fn words(field: &[u8]) -> impl Iterator<Item = &[u8]> {
-    field
-        .split(u8::is_ascii_whitespace)
-        .filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]
@@ -169,8 +240,77 @@ mod tests {
     fn parse(text: &str) -> AccessList {
         let (accounts, _) = Accounts::parse(b"bob : 1\nAlice : 2");
         let (list, problems) = AccessList::parse(text.as_bytes(), &accounts);
-        assert_eq!(problems, []);
+        assert!(
+            !told(&problems).contains(&Problem::NotARule),
+            "{problems:?}"
+        );
         list
+    }
+
+    fn told(problems: &[LineProblem]) -> Vec<Problem> {
+        problems.iter().map(|told| told.problem.clone()).collect()
+    }
+
+    #[test]
+    fn what_does_nothing_is_told() {
+        let (accounts, _) = Accounts::parse("bob : 1\nAlice : 2\nren\u{e9} : 3".as_bytes());
+        let none = Accounts::default();
+        let no_account = |name: &str| Problem::NoAccount(name.to_owned());
+        for (text, accounts, expected) in [
+            (
+                "all : all : allow\nping : anonymous bob : deny",
+                &accounts,
+                vec![],
+            ),
+            (
+                "check : bob eve : allow",
+                &accounts,
+                vec![no_account("eve")],
+            ),
+            (
+                "check : Eve\u{1b} : allow",
+                &accounts,
+                vec![no_account("eve\\u{1b}")],
+            ),
+            (
+                "check : alice : deny",
+                &accounts,
+                vec![Problem::Capitals("Alice".to_owned())],
+            ),
+            (
+                "ping : ren\u{e9} : allow",
+                &accounts,
+                vec![Problem::BeyondAscii],
+            ),
+            (
+                "ping : bob all : allow",
+                &accounts,
+                vec![Problem::AllAmongOthers],
+            ),
+            ("ping : ALL : allow", &none, vec![Problem::NoAccounts]),
+            ("ping : : allow", &none, vec![Problem::NoUser]),
+            (" : bob : allow", &accounts, vec![Problem::NoOperation]),
+            (
+                "ping : bob : allow\nPING:BOB:Allow",
+                &accounts,
+                vec![Problem::Repeated(1)],
+            ),
+        ] {
+            let (_, problems) = AccessList::parse(text.as_bytes(), accounts);
+            assert_eq!(told(&problems), expected, "{text:?}");
+        }
+        let many = format!("ping : {} : allow", "a b c ".repeat(100));
+        let (_, problems) = AccessList::parse(many.as_bytes(), &accounts);
+        assert_eq!(problems.len(), MAX_USERS_TOLD);
+    }
+
+    #[test]
+    fn fields_are_trimmed_as_python_trims_them() {
+        let list = parse(
+            "\u{feff}ping\u{a0}:\u{2028}bob\u{a0}anonymous : allow\u{2028}\r# x\rpong:bob:allow",
+        );
+        assert_eq!(granted(&list, BOB), "ping pong");
+        assert_eq!(granted(&list, User::Anonymous), "ping");
     }
 
     fn granted(list: &AccessList, user: User<'_>) -> String {
@@ -223,17 +363,11 @@ mod tests {
     fn operations_that_do_not_exist_are_told_and_remembered() {
         let (list, problems) = AccessList::parse(
             b"frob all ping : bob : allow\nfrob:bob:deny",
-            &Accounts::default(),
+            &Accounts::parse(b"bob : 1").0,
         );
         assert_eq!(
-            problems
-                .iter()
-                .map(|told| (told.line, told.problem))
-                .collect::<Vec<_>>(),
-            [
-                (1, Problem::UnknownOperation),
-                (2, Problem::UnknownOperation)
-            ]
+            told(&problems),
+            [Problem::UnknownOperation, Problem::UnknownOperation]
         );
         assert_eq!(granted(&list, BOB), "ping");
         assert!(list.permits_unknown(BOB, b"all"));
@@ -246,13 +380,11 @@ mod tests {
     fn invalid_lines_are_skipped_and_told() {
         let text = b"# x\nping : bob\nping : bob : maybe\n\nping:bob:allow:x\ncheck : : allow\n: bob : allow";
         let (list, problems) = AccessList::parse(text, &Accounts::default());
-        let lines: Vec<_> = problems.iter().map(|told| told.line).collect();
+        let skipped = problems
+            .iter()
+            .filter(|told| told.problem == Problem::NotARule);
+        let lines: Vec<_> = skipped.map(|told| told.line).collect();
         assert_eq!(lines, [2, 3, 5]);
-        assert!(
-            problems
-                .iter()
-                .all(|told| told.problem == Problem::NotARule)
-        );
         assert_eq!(granted(&list, BOB), "");
     }
 }

@@ -48,15 +48,34 @@ impl Accounts {
     /// Reads a passwd file: `user : key` on each line, `#` in the first column for comments. A later line for the
     /// same user wins.
     ///
-    /// Lines that are no accounts are skipped and told, and so are keys that protect nothing.
+    /// Lines that are no accounts are skipped and told. An account of the anonymous user is none: it could only make them
+    /// one of all the users that a rule may speak of. Told is also what cannot have been meant: keys that protect nothing or
+    /// are none, names that nobody can sign with, a second line for the same user.
     pub fn parse(text: &[u8]) -> (Self, Vec<LineProblem>) {
         let mut accounts = Self::default();
-        let problems = field_lines(text)
-            .filter_map(|(line, fields)| {
-                let problem = accounts.add(fields)?;
-                Some(LineProblem { line, problem })
-            })
-            .collect();
+        let mut lines = HashMap::new();
+        let mut problems = Vec::new();
+        for (line, fields) in field_lines(text) {
+            let mut tell = |problem| problems.push(LineProblem { line, problem });
+            let Some([user @ [_, ..], key]) = fields else {
+                tell(Problem::NotAnAccount);
+                continue;
+            };
+            if user == ANONYMOUS_USER {
+                tell(Problem::AnonymousAccount);
+                continue;
+            }
+            accounts.0.insert(user.into(), AccountKey::new(user, key));
+            if let Some(earlier) = lines.insert(user, line) {
+                tell(Problem::Replaced(earlier));
+            }
+            if !user.is_ascii() {
+                tell(Problem::BeyondAscii);
+            }
+            if let Some(problem) = doubt(key) {
+                tell(problem);
+            }
+        }
         (accounts, problems)
     }
 
@@ -68,13 +87,18 @@ impl Accounts {
     pub(crate) fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.0.keys().map(AsRef::as_ref)
     }
+}
 
-    fn add(&mut self, fields: Option<[&[u8]; 2]>) -> Option<Problem> {
-        let Some([user @ [_, ..], key]) = fields else {
-            return Some(Problem::NotAnAccount);
-        };
-        self.0.insert(user.into(), AccountKey::new(user, key));
-        key.is_empty().then_some(Problem::EmptyKey)
+/// What is the matter with a key.
+fn doubt(key: &[u8]) -> Option<Problem> {
+    if key.is_empty() {
+        Some(Problem::EmptyKey)
+    } else if key.contains(&b',') {
+        Some(Problem::SaltWithKey)
+    } else if key.len() != Digest::HEX_DIGITS || !key.iter().all(u8::is_ascii_hexdigit) {
+        Some(Problem::OddKey)
+    } else {
+        None
     }
 }
 
@@ -105,11 +129,47 @@ mod tests {
         assert!(format!("{accounts:?}").contains("AccountKey(..)"));
     }
 
+    fn told(problems: &[LineProblem]) -> Vec<(usize, Problem)> {
+        let told = |told: &LineProblem| (told.line, told.problem.clone());
+        problems.iter().map(told).collect()
+    }
+
+    #[test]
+    fn what_cannot_have_been_meant_is_told() {
+        let key = "0123456789abcdefABCDEF0123456789abcdef01";
+        let salt = "0".repeat(40);
+        let text = format!(
+            "\u{feff}alice\u{a0}:\u{2028}{key}\r\nbob : {salt},{key}\ren\u{e9} : {key}\nanonymous : {key}\nal : {key}0\n"
+        );
+        let (accounts, problems) = Accounts::parse(text.as_bytes());
+        assert_eq!(
+            told(&problems),
+            [
+                (2, Problem::SaltWithKey),
+                (3, Problem::BeyondAscii),
+                (4, Problem::AnonymousAccount),
+                (5, Problem::OddKey),
+            ]
+        );
+        let alice = AccountKey::new(b"alice", key.as_bytes());
+        assert_eq!(accounts.get(b"alice"), Some(&alice));
+        assert_eq!(accounts.get(ANONYMOUS_USER), None);
+        assert_eq!(accounts.names().count(), 4);
+    }
+
     #[test]
     fn the_last_line_of_a_user_wins() {
         let (accounts, problems) =
             Accounts::parse(b"bob : one\n Two Words :t\n#x : y\nbob: two \r\n");
-        assert_eq!(problems, []);
+        assert_eq!(
+            told(&problems),
+            [
+                (1, Problem::OddKey),
+                (2, Problem::OddKey),
+                (4, Problem::Replaced(1)),
+                (4, Problem::OddKey)
+            ]
+        );
         assert_eq!(accounts.get(b"bob"), Some(&AccountKey::new(b"bob", b"two")));
         assert_eq!(
             accounts.get(b"Two Words"),
@@ -121,12 +181,8 @@ mod tests {
     #[test]
     fn invalid_lines_are_skipped_and_told() {
         let (accounts, problems) = Accounts::parse(b"a : b : c\njust text\n\n : nobody\nopen :\n");
-        let told: Vec<_> = problems
-            .iter()
-            .map(|told| (told.line, told.problem))
-            .collect();
         assert_eq!(
-            told,
+            told(&problems),
             [
                 (1, Problem::NotAnAccount),
                 (2, Problem::NotAnAccount),

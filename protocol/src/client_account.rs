@@ -1,7 +1,8 @@
 //! The client's accounts file: `host : port : user : salt,key` on each line.
 
 use crate::account::AccountKey;
-use crate::line_problem::{LineProblem, Problem, lines};
+use crate::line_problem::{LineProblem, Problem};
+use crate::text::{lines, trim};
 
 /// One line of the file. Its host and port are as they stand in a servers file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub fn client_accounts(
     text: &[u8],
 ) -> impl Iterator<Item = Result<ClientAccount<'_>, LineProblem>> {
     lines(text)
-        .map(<[u8]>::trim_ascii)
+        .map(trim)
         .zip(1..)
         .filter(|(line, _)| !line.is_empty() && !line.starts_with(b"#"))
         .map(|(text, line)| {
@@ -35,9 +36,7 @@ pub fn client_accounts(
 
 /// Read from the end, because an IPv6 host has colons of its own.
 fn account(line: &[u8]) -> Option<ClientAccount<'_>> {
-    let mut fields = line
-        .rsplitn(4, |&byte| byte == b':')
-        .map(<[u8]>::trim_ascii);
+    let mut fields = line.rsplitn(4, |&byte| byte == b':').map(trim);
     let (secret, user, port, host) = (
         fields.next()?,
         fields.next()?,
@@ -75,8 +74,8 @@ mod tests {
     #[test]
     fn accounts_are_read_in_order() {
         let text =
-            b"# hosts\n\nmirror.example : 24441 : bob : aa,0011\n [::1] : 24441 : alice : ,0022 \n\
-              127.0.0.1:1:Bob Q:bb,\r\n";
+            b"\xef\xbb\xbf# hosts\n\nmirror.example : 24441 : bob : aa,0011\n [::1] : 24441 : alice : ,0022 \n\
+              127.0.0.1:1:Bob Q:bb,\r# more\r\xe2\x80\xa8host:\xc2\xa01 : eve\xc2\xa0: ,33\xe2\x80\xa8\r\n";
         let accounts: Result<Vec<_>, _> = client_accounts(text).collect();
         let account = |host, port, user: &'static [u8], key: &[u8]| ClientAccount {
             host,
@@ -90,6 +89,7 @@ mod tests {
                 account("mirror.example", 24441, b"bob", b"0011"),
                 account("[::1]", 24441, b"alice", b"0022"),
                 account("127.0.0.1", 1, b"Bob Q", b""),
+                account("host", 1, b"eve", b"33"),
             ])
         );
         assert!(!format!("{accounts:?}").contains("0011"));

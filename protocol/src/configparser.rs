@@ -2,12 +2,14 @@
 //!
 //! Sections, `=` or `:`, option names in any case, full-line comments with `#` or `;`, values that go on over indented
 //! lines, a `[DEFAULT]` section that every other one falls back to, and `%(name)s` in values with `%%` for a percent
-//! sign. Unlike Python, which stops at the first error of some kinds, this collects every one; and what a value may
+//! sign. A byte order mark before the text does not matter. Unlike Python, which stops at the first error of some kinds, this collects every one; and what a value may
 //! expand to is bounded.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+
+use crate::text::is_space;
 
 /// The section whose options every other section has too.
 const DEFAULT_SECTION: &str = "DEFAULT";
@@ -20,6 +22,9 @@ const MAX_INTERPOLATION_STEPS: usize = 1_000;
 
 /// Bytes that a value may have grown to before one more step of its expansion.
 const MAX_EXPANDED_BYTES: usize = 64 * 1024;
+
+/// What some editors put before a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Characters that may separate a name from its value.
 const DELIMITERS: [char; 2] = ['=', ':'];
@@ -66,6 +71,19 @@ impl Origin {
 pub struct ConfigFile {
     defaults: Section,
     sections: BTreeMap<String, Section>,
+    /// By name, the lines of the sections' headers.
+    headers: BTreeMap<String, usize>,
+    /// By lower-case name, the options that a program gives each section before it reads the file.
+    known: BTreeMap<String, Known>,
+}
+
+/// An option that a program knows.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// On the command line, which beats the file.
+    typed: Option<String>,
+    /// What holds if nobody sets it.
+    default: String,
 }
 
 /// Options by lower-case name.
@@ -102,13 +120,25 @@ impl ConfigFile {
     /// Reads a whole file.
     pub fn parse(text: &str) -> (Self, Vec<SyntaxError>) {
         let mut reader = Reader::default();
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         for (index, line) in universal_lines(text).enumerate() {
             reader.line(index + 1, line);
         }
         (reader.file, reader.errors)
     }
 
-    /// The value of an option of a section or, failing that, of the defaults.
+    /// Lets values refer to an option by its name although the file does not set it: `default` is its value then, and
+    /// `typed` beats the file. The Python programs set each of their options before they read the file, so `[DEFAULT]` does
+    /// not reach these.
+    pub fn know(&mut self, name: &str, typed: Option<&str>, default: &str) {
+        let known = Known {
+            typed: typed.map(str::to_owned),
+            default: default.to_owned(),
+        };
+        self.known.insert(option_key(name), known);
+    }
+
+    /// The value of an option of a section or, failing that and if the program does not know it, of the defaults.
     pub fn get(&self, section: &str, option: &str) -> Option<Result<Value, SyntaxError>> {
         let entry = self.entry(section, &option_key(option))?;
         let mut expansion = Expansion {
@@ -130,10 +160,38 @@ impl ConfigFile {
         entries.map(|(_, entry)| (entry.name.as_str(), entry.line))
     }
 
-    fn entry(&self, section: &str, key: &str) -> Option<&Entry> {
-        let own = self.sections.get(section)?;
-        own.get(key).or_else(|| self.defaults.get(key))
+    /// The same for `[DEFAULT]`.
+    pub fn defaults(&self) -> impl Iterator<Item = (&str, usize)> {
+        let entries = self.defaults.values();
+        entries.map(|entry| (entry.name.as_str(), entry.line))
     }
+
+    /// The names and lines of all sections but `[DEFAULT]`.
+    pub fn sections(&self) -> impl Iterator<Item = (&str, usize)> {
+        let headers = self.headers.iter();
+        headers.map(|(name, &line)| (name.as_str(), line))
+    }
+
+    fn entry(&self, section: &str, key: &str) -> Option<&Entry> {
+        let own = self.sections.get(section)?.get(key);
+        let may_inherit = !self.known.contains_key(key);
+        own.or_else(|| self.defaults.get(key).filter(|_| may_inherit))
+    }
+
+    /// What a reference to an option stands for.
+    fn referred(&self, section: &str, key: &str) -> Option<Meant<'_>> {
+        let known = self.known.get(key);
+        known
+            .and_then(|known| known.typed.as_deref().map(Meant::Literal))
+            .or_else(|| self.entry(section, key).map(Meant::Entry))
+            .or_else(|| known.map(|known| Meant::Literal(&known.default)))
+    }
+}
+
+/// The value of an option: what stands in the file, or a text that is what it is.
+enum Meant<'f> {
+    Entry(&'f Entry),
+    Literal(&'f str),
 }
 
 impl Entry {
@@ -205,6 +263,8 @@ impl Reader {
             self.error(number, format!("section [{name}] was there before"));
         }
         self.file.sections.entry(name.to_owned()).or_default();
+        let headers = &mut self.file.headers;
+        headers.entry(name.to_owned()).or_insert(number);
         self.section = Some(SectionName::Named(name.to_owned()));
     }
 
@@ -295,13 +355,14 @@ impl Expansion<'_> {
             .and_then(|(name, after)| Some((name, after.strip_prefix('s')?)))
             .filter(|(name, _)| !name.is_empty())
             .ok_or_else(|| self.error("a reference is written %(name)s"))?;
-        let entry = self
-            .file
-            .entry(self.section, &option_key(name))
-            .ok_or_else(|| {
-                self.error(&format!("%({name})s refers to an option that is not there"))
-            })?;
-        self.expand(&entry.raw_value(), depth + 1)?;
+        match self.file.referred(self.section, &option_key(name)) {
+            Some(Meant::Entry(entry)) => self.expand(&entry.raw_value(), depth + 1)?,
+            Some(Meant::Literal(text)) => self.text.push_str(text),
+            None => {
+                let message = format!("%({name})s refers to an option that is not there");
+                return Err(self.error(&message));
+            }
+        }
         Ok(after)
     }
 
@@ -332,11 +393,6 @@ fn option_key(name: &str) -> String {
 fn universal_lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n')
         .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
-}
-
-/// White space as Python's `str.isspace` sees it: Unicode's, and the four separators U+001C to U+001F.
-fn is_space(c: char) -> bool {
-    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
 fn trim(text: &str) -> &str {
@@ -459,6 +515,34 @@ mod tests {
         assert!(file.get("s", "d").is_some());
         assert!(file.get("s", "three").is_none());
         assert!(file.get("none", "d").is_none());
+    }
+
+    #[test]
+    fn sections_are_listed_with_their_lines() {
+        let (file, _) = ConfigFile::parse("[DEFAULT]\nd = 1\n[t]\n[S]\n[t]");
+        assert_eq!(file.sections().collect::<Vec<_>>(), [("S", 4), ("t", 3)]);
+        assert_eq!(file.defaults().collect::<Vec<_>>(), [("d", 2)]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_does_not_matter() {
+        let (file, errors) = ConfigFile::parse("\u{feff}[s]\nkey = 1");
+        assert_eq!(errors, []);
+        assert!(file.get("s", "key").is_some());
+    }
+
+    /// As the Python server does with its own options and their defaults.
+    #[test]
+    fn values_refer_to_options_that_the_program_knows() {
+        let text = "[DEFAULT]\nport = 5\n[s]\nkey = %(Port)s-%(Age)s-%(Name)s\nAge = %(Typed)s";
+        let (mut file, _) = ConfigFile::parse(text);
+        file.know("Port", None, "24441");
+        file.know("Age", None, "10");
+        file.know("Name", None, "");
+        file.know("Typed", Some("100%"), "1");
+        let value = |key| file.get("s", key).map(|value| value.unwrap().text);
+        assert_eq!(value("key").as_deref(), Some("24441-100%-"));
+        assert_eq!(value("port"), None, "[DEFAULT] does not reach it");
     }
 
     /// Each level refers twice to the next: Python would take 2^10 steps for ten levels, and hangs with longer lines.

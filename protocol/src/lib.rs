@@ -15,6 +15,7 @@
 //! | `account` | [`Accounts`]: the passwd file; [`AccountKey`] |
 //! | `access` | [`AccessList`]: the access file |
 //! | `line_problem` | both files' lines and fields; [`LineProblem`]: what is wrong with one |
+//! | [`text`] | what lines and white space are |
 //! | `operation` | [`Operation`], [`OperationSet`] |
 //! | `status` | [`Refusal`]: every code but 200, with its words |
 //! | `reply` | [`write_reply`] |
@@ -55,6 +56,7 @@ mod request;
 mod request_writer;
 mod signature;
 mod status;
+pub mod text;
 
 pub use access::AccessList;
 pub use account::{AccountKey, Accounts};
@@ -64,7 +66,7 @@ pub use digest_text::{DigestText, OpDigest, UnusableText};
 pub use limits::{
     DEFAULT_PORT, MAX_CLOCK_SKEW_SECONDS, MAX_DATAGRAM_BYTES, MAX_DIGESTS, MAX_REPLY_BYTES,
 };
-pub use line_problem::{LineProblem, Problem};
+pub use line_problem::{LineProblem, Problem, is_unreadable};
 pub use operation::{Operation, OperationSet};
 pub use reply::{Body, write_reply};
 pub use reply_reader::{InvalidReply, Reply, ReplyNumbers};

@@ -55,7 +55,7 @@ impl Operation {
 }
 
 /// A set of operations, one bit each. The default is empty.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OperationSet(u8);
 
 impl OperationSet {
@@ -65,6 +65,11 @@ impl OperationSet {
     /// Whether `operation` is in the set.
     pub const fn contains(self, operation: Operation) -> bool {
         self.0 & Self::bit(operation) != 0
+    }
+
+    /// Whether nothing is in the set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     /// What is in either set.

@@ -70,26 +70,26 @@ impl Counter {
         Self::RecordErrors,
     ];
 
-    /// The name in the log.
+    /// The name in the log, for good.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Datagrams => "datagrams",
-            Self::BytesReceived => "bytes received",
-            Self::BytesSent => "bytes sent",
+            Self::BytesReceived => "bytes_received",
+            Self::BytesSent => "bytes_sent",
             Self::Truncated => "truncated",
-            Self::SilentReplies => "silent: replies",
-            Self::SilentPortZero => "silent: port 0",
-            Self::SilentOwnPort => "silent: server port",
-            Self::StaleDiscarded => "stale, discarded",
-            Self::DeferredLookups => "deferred lookups",
-            Self::SendErrors => "send errors",
-            Self::ReceiveErrors => "receive errors",
-            Self::BuffersExhausted => "buffers exhausted",
-            Self::KernelDrops => "kernel drops",
-            Self::UsageLinesLost => "usage lines lost",
+            Self::SilentReplies => "silent_replies",
+            Self::SilentPortZero => "silent_port_zero",
+            Self::SilentOwnPort => "silent_own_port",
+            Self::StaleDiscarded => "stale_discarded",
+            Self::DeferredLookups => "deferred_lookups",
+            Self::SendErrors => "send_errors",
+            Self::ReceiveErrors => "receive_errors",
+            Self::BuffersExhausted => "buffers_exhausted",
+            Self::KernelDrops => "kernel_drops",
+            Self::UsageLinesLost => "usage_lines_lost",
             Self::Recorded => "recorded",
-            Self::RecordMissed => "missing in the recording",
-            Self::RecordErrors => "recording errors",
+            Self::RecordMissed => "record_missed",
+            Self::RecordErrors => "record_errors",
         }
     }
 }
@@ -213,23 +213,18 @@ impl Snapshot {
     }
 }
 
-/// One line with everything that is not zero, e.g. `2 datagrams, 150 bytes received, ping 200: 1, refused 401: 1`.
+/// Every counter as `name=value`, with one blank between two, then `OPERATION_CODE=value` for each kind of reply that was sent;
+/// `refused_CODE` counts requests that were refused before their operation was known. Scripts read this out of the log:
+/// names stay, and what is missing is 0.
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for counter in Counter::ALL
-            .into_iter()
-            .filter(|&counter| self.counter(counter) > 0)
-        {
-            write!(f, "{separator}{} {}", self.counter(counter), counter.name())?;
-            separator = ", ";
+        for counter in Counter::ALL {
+            write!(f, "{separator}{}={}", counter.name(), self.counter(counter))?;
+            separator = " ";
         }
         for (operation, code, number) in self.answers_by_code() {
-            write!(f, "{separator}{operation} {code}: {number}")?;
-            separator = ", ";
-        }
-        if separator.is_empty() {
-            f.write_str("nothing yet")?;
+            write!(f, "{separator}{operation}_{code}={number}")?;
         }
         Ok(())
     }
@@ -280,18 +275,19 @@ mod tests {
     }
 
     #[test]
-    fn the_log_line_names_what_happened_and_nothing_else() {
+    fn the_log_line_is_names_and_values() {
         let metrics = Metrics::new(1);
-        assert_eq!(metrics.snapshot().to_string(), "nothing yet");
         let worker = metrics.worker(0);
         worker.add(Counter::Datagrams, 4);
         worker.answered(Some(Operation::Ping), Ok(()));
         worker.answered(None, Err(Refusal::UnknownUser));
         worker.answered(None, Err(Refusal::StaleTime));
         worker.answered(Some(Operation::Report), Err(Refusal::Unavailable));
-        assert_eq!(
-            metrics.snapshot().to_string(),
-            "4 datagrams, ping 200: 1, report 503: 1, refused 401: 2"
+        let text = metrics.snapshot().to_string();
+        assert!(text.starts_with("datagrams=4 bytes_received=0 "), "{text}");
+        assert!(
+            text.ends_with(" record_errors=0 ping_200=1 report_503=1 refused_401=2"),
+            "{text}"
         );
     }
 

@@ -197,7 +197,7 @@ impl Parts {
 
     fn log_numbers(&self) {
         tracing::info!("so far: {}", self.metrics.snapshot());
-        tracing::info!("store: {:?}", self.engine.stats());
+        tracing::info!("store: {}", self.engine.stats());
     }
 
     /// Lets every worker finish, then writes what they left behind; the first failure of a worker.

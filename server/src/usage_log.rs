@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use pyzor_protocol::{ANONYMOUS_USER, Digest, Operation, Refusal, User};
+use pyzor_storage::Trouble;
 
 use crate::error::Error;
 use crate::log::{LogFile, yield_to_workers};
@@ -201,8 +202,8 @@ struct Writer {
     queues: Vec<Receiver<Item>>,
     start: LineStart,
     lines: Vec<u8>,
-    /// Whether the last write failed, so that a full disk is reported once.
-    failing: bool,
+    /// Writes that fail.
+    trouble: Trouble,
 }
 
 impl Writer {
@@ -212,7 +213,7 @@ impl Writer {
             queues,
             start: LineStart::new(),
             lines: Vec::with_capacity(WRITE_BYTES),
-            failing: false,
+            trouble: Trouble::default(),
         }
     }
 
@@ -254,14 +255,13 @@ impl Writer {
         }
         let written = self.file.write(&self.lines);
         self.lines.clear();
-        match &written {
-            Err(error) if !self.failing => {
+        match written {
+            Err(error) if self.trouble.is_news() => {
                 tracing::error!("requests are missing in the usage log: {error}");
             }
-            Ok(()) if self.failing => tracing::info!("the usage log is written again"),
+            Ok(()) if self.trouble.is_over() => tracing::info!("the usage log is written again"),
             _ => {}
         }
-        self.failing = written.is_err();
     }
 
     fn reopen(&mut self) {

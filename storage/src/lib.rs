@@ -13,7 +13,7 @@
 //! | `record` | what is known of a digest, and how a change alters it |
 //! | `redb_engine` | the embedded store, where the promise is kept |
 //! | `gdbm`, `reference_record` | the Python server's files and values, to import from |
-//! | `error` | every way a store can fail |
+//! | `error`, `trouble` | every way a store can fail; how often the log is told |
 
 mod engine;
 mod error;
@@ -21,6 +21,7 @@ pub mod gdbm;
 mod record;
 pub mod redb_engine;
 pub mod reference_record;
+mod trouble;
 
 pub use engine::{
     CommitNumber, CommitOutcome, Completions, Engine, Lookup, LookupAnswer, MAX_DEFERRED_LOOKUPS,
@@ -28,3 +29,4 @@ pub use engine::{
 };
 pub use error::StoreError;
 pub use record::{ChangeKind, CleanupAge, EpochSeconds, MAX_COUNT, Record};
+pub use trouble::Trouble;

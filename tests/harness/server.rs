@@ -200,15 +200,14 @@ impl Server {
         read_lossy(&self.home.join("pyzord.log"))
     }
 
-    /// The number before `name` in the counters it logged last: USR1 and its end make it log them.
+    /// The counter `name` as it was logged last: USR1 and its end make it log them.
     pub(crate) fn counter(&self, name: &str) -> u64 {
         let log = self.log();
-        let counted = log.lines().rev().find(|line| line.contains(" datagrams, "));
+        let counted = log.lines().rev().find(|line| line.contains(" datagrams="));
         let counters = counted.unwrap_or_else(|| panic!("no counters in the log:\n{log}"));
-        counters
-            .split_once(&format!(" {name}"))
-            .and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok())
-            .unwrap_or(0)
+        let mut words = counters.split(' ').filter_map(|word| word.split_once('='));
+        let found = words.find(|(found, _)| *found == name);
+        found.map_or(0, |(_, number)| number.parse().expect("a number"))
     }
 
     /// What it wrote to its standard output and error.

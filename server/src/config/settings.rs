@@ -43,7 +43,12 @@ pub(super) struct Written {
 impl<'a> Settings<'a> {
     /// The settings that were typed, and those that `text`, the content of the file at `path`, adds.
     pub(super) fn new(flags: &'a Flags, home: &'a Path, path: &'a Path, text: &str) -> Self {
-        let (file, errors) = ConfigFile::parse(text);
+        let (mut file, errors) = ConfigFile::parse(text);
+        for key in keys::ALL.iter().chain(keys::OF_THE_PYTHON_SERVER) {
+            if let Some(default) = key.default {
+                file.know(key.name, (key.typed)(flags), default);
+            }
+        }
         let mut settings = Self {
             flags,
             home,

@@ -28,6 +28,7 @@ use super::store::Store;
 use super::time::Unsaved;
 use crate::engine::{CommitNumber, CommitOutcome};
 use crate::error::StoreError;
+use crate::trouble::Trouble;
 
 /// Updates are refused while the disk has less room than this, in bytes: the folder needs some to make more.
 pub(super) const RESERVED_BYTES: u64 = 32 << 20;
@@ -52,6 +53,7 @@ pub(super) struct Committer {
     /// A batch of which it is not known whether it is in the journal.
     undecided: Option<u64>,
     refusing: bool,
+    refusal: Trouble,
     /// Memory of an earlier batch, for another one.
     spare: Vec<u8>,
 }
@@ -83,6 +85,7 @@ impl Committer {
             last_row,
             undecided: None,
             refusing: false,
+            refusal: Trouble::default(),
             spare: Vec::new(),
         };
         committer.count_rows();
@@ -92,6 +95,7 @@ impl Committer {
     pub(super) fn step(&mut self) -> Step {
         self.journal.check_in_place(self.store.disk.as_ref());
         if self.refusing && !self.is_well_again() {
+            self.say_refusal();
             if self.store.is_stopping() {
                 return Step::Stopped;
             }
@@ -116,7 +120,7 @@ impl Committer {
         if planted(PlantedBug::ReplyBeforeCommit) {
             self.publish(number, true);
         }
-        if self.journal.is_failed() || !self.has_room() {
+        if self.journal.is_failed() || !self.has_free(RESERVED_BYTES) {
             self.refuse();
             return Step::Refusing(RETRY_PAUSE);
         }
@@ -175,6 +179,7 @@ impl Committer {
             .commit_failures
             .fetch_add(1, Ordering::Relaxed);
         self.note_health();
+        self.say_refusal();
         let memory = &self.store.memory;
         let last = self.store.pending.refuse(|change| memory.take_back(change));
         self.publish(last, false);
@@ -195,7 +200,9 @@ impl Committer {
             self.store.time.unsaved_at_all()
         };
         if self.journal.is_failed() {
-            self.refuse();
+            if !self.refusing {
+                self.refuse();
+            }
             return Step::Refusing(RETRY_PAUSE);
         }
         if folded.is_empty() && time.is_none() {
@@ -231,18 +238,28 @@ impl Committer {
         counters.refusing_updates.store(refusing, Ordering::Relaxed);
     }
 
-    fn has_room(&self) -> bool {
-        let free = self.store.disk.free_bytes();
-        let has_room = free.as_ref().is_ok_and(|&free| free >= RESERVED_BYTES);
-        if !has_room {
-            match free {
-                Ok(free) => warn!("updates are refused: the disk has only {free} bytes left"),
-                Err(error) => warn!(
-                    "updates are refused: the disk does not say how much room it has: {error}"
-                ),
+    /// Says why updates are refused, now and then.
+    fn say_refusal(&mut self) {
+        if !self.refusal.is_news() {
+            return;
+        }
+        if self.journal.is_failed() {
+            warn!(
+                "updates are refused: {} is out of service",
+                self.journal.file()
+            );
+            return;
+        }
+        match self.store.disk.free_bytes() {
+            Ok(free) => warn!(
+                "updates are refused: the disk has {} MiB left and has to have {}",
+                free >> 20,
+                ROOMY_BYTES >> 20
+            ),
+            Err(error) => {
+                warn!("updates are refused: the disk does not say how much room it has: {error}");
             }
         }
-        has_room
     }
 
     fn has_free(&self, bytes: u64) -> bool {
@@ -255,7 +272,9 @@ impl Committer {
         let in_service = !self.journal.is_failed() || self.reopen();
         let well = in_service && self.has_free(ROOMY_BYTES);
         if well {
-            info!("updates are taken again");
+            if self.refusal.is_over() {
+                info!("updates are taken again");
+            }
             self.refusing = false;
             self.note_health();
             self.store.pending.accept();

@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use super::disk::Disk;
 use super::schema::{BATCHES, Identity, RECORDS, Role, check_identity};
 use crate::error::StoreError;
+use crate::trouble::Trouble;
 
 /// Pause before the first attempt to open a failed file anew.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -46,6 +47,7 @@ pub(super) struct DatabaseHandle {
     failed: AtomicBool,
     damaged: AtomicBool,
     retry: Mutex<Retry>,
+    trouble: Mutex<Trouble>,
 }
 
 thread_local! {
@@ -154,6 +156,7 @@ impl DatabaseHandle {
             failed: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
             retry: Mutex::default(),
+            trouble: Mutex::default(),
         }
     }
 
@@ -191,14 +194,14 @@ impl DatabaseHandle {
 
     /// Takes the file out of service.
     pub(super) fn fail(&self, reason: &dyn Display) {
-        if !self.failed.swap(true, Ordering::Relaxed) {
+        if !self.failed.swap(true, Ordering::Relaxed) && self.trouble.lock().is_news() {
             warn!("{} failed and is out of service: {reason}", self.path);
         }
     }
 
     fn note_damage(&self, detail: &str) {
         self.damaged.store(true, Ordering::Relaxed);
-        if !self.failed.swap(true, Ordering::Relaxed) {
+        if !self.failed.swap(true, Ordering::Relaxed) && self.trouble.lock().is_news() {
             error!(
                 "{} is damaged and out of service: stop the server and restore the store from a backup ({detail})",
                 self.path
@@ -250,15 +253,19 @@ impl DatabaseHandle {
                 *self.retry.lock() = Retry::default();
                 self.damaged.store(false, Ordering::Relaxed);
                 self.failed.store(false, Ordering::Relaxed);
-                info!("{} is in service again", self.path);
+                if self.trouble.lock().is_over() {
+                    info!("{} is in service again", self.path);
+                }
                 true
             }
             Err(error) => {
                 if matches!(error, StoreError::Damaged { .. }) {
                     self.damaged.store(true, Ordering::Relaxed);
                 }
-                let error = error.within(&disk.describe());
-                warn!("{} is still out of service: {error}", self.path);
+                if self.trouble.lock().is_news() {
+                    let error = error.within(&disk.describe());
+                    warn!("{} is still out of service: {error}", self.path);
+                }
                 false
             }
         }

@@ -68,13 +68,14 @@ impl DirectoryDisk {
     pub(super) fn lock(path: &Path) -> Result<Self, StoreError> {
         let shown = path.display().to_string();
         let directory = create_directory(path).map_err(StoreError::io(&shown))?;
+        let lock_file = path.join(LOCK_FILE).display().to_string();
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .mode(FILE_MODE)
             .open(path.join(LOCK_FILE))
-            .map_err(StoreError::io(LOCK_FILE))?;
+            .map_err(StoreError::io(&lock_file))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 path: path.to_owned(),
@@ -83,7 +84,7 @@ impl DirectoryDisk {
                 _lock: lock,
             }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
-            Err(TryLockError::Error(error)) => Err(StoreError::io(LOCK_FILE)(error)),
+            Err(TryLockError::Error(error)) => Err(StoreError::io(lock_file)(error)),
         }
     }
 

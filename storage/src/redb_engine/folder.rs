@@ -16,7 +16,7 @@ use std::thread::yield_now;
 use std::time::Duration;
 
 use redb::{Database, ReadableTable, ReadableTableMetadata};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::change::{Batch, Change};
 use super::committer::RESERVED_BYTES;
@@ -30,6 +30,7 @@ use super::stats::count;
 use super::store::Store;
 use super::sweeper::Sweeper;
 use crate::record::Record;
+use crate::trouble::Trouble;
 
 /// Longest time that a change stays unfolded while all is well.
 const FOLD_INTERVAL: Duration = Duration::from_secs(60);
@@ -65,6 +66,7 @@ pub(super) struct Folder {
     fold_due: Option<Duration>,
     /// No fold before this uptime.
     fold_not_before: Duration,
+    no_room: Trouble,
 }
 
 impl Folder {
@@ -75,6 +77,7 @@ impl Folder {
             rebuild: None,
             fold_due: None,
             fold_not_before: Duration::ZERO,
+            no_room: Trouble::default(),
         }
     }
 
@@ -138,7 +141,7 @@ impl Folder {
 
     /// Brings every shard up to the latest batch. Returns whether all got there.
     pub(super) fn fold(&mut self) -> bool {
-        let store = &self.store;
+        let store = Arc::clone(&self.store);
         self.fold_due = None;
         let applied = store.memory.applied();
         let batches = store.memory.unfolded();
@@ -162,13 +165,15 @@ impl Folder {
         if !all {
             self.fold_not_before = store.clock.uptime() + RETRY_PAUSE;
             self.fold_due = Some(self.fold_not_before);
+        } else if self.no_room.is_over() {
+            info!("the store's files are brought up to date again");
         }
         all
     }
 
     /// Folds batches into a shard: all at once, or, on a disk with little room, a few at a time. What one commit has
     /// replaced, the next one can use.
-    fn fold_shard(&self, index: usize, mut batches: &[Arc<Batch>]) -> bool {
+    fn fold_shard(&mut self, index: usize, mut batches: &[Arc<Batch>]) -> bool {
         while !batches.is_empty() {
             if self.store.memory.shards[index].handle.is_failed() {
                 // Its changes, which grow in number, are not worth sorting.
@@ -257,15 +262,23 @@ impl Folder {
     }
 
     /// How many of the batches can be folded into a shard with the room that the disk has.
-    fn batches_with_room(&self, index: usize, batches: &[Arc<Batch>]) -> usize {
+    fn batches_with_room(&mut self, index: usize, batches: &[Arc<Batch>]) -> usize {
         let free = self.store.disk.free_bytes();
         let room = free.as_ref().map_or(0, |&free| free);
         let shards = &self.store.memory.shards;
         let records = shards[index].digests();
         let count = fitting(batches, index, shards.len(), records, room);
-        if count == 0 {
+        if count == 0 && self.no_room.is_news() {
             let file = shards[index].handle.file();
-            warn!("{file} cannot be brought up to date: the disk has too little room, {free:?}");
+            match free {
+                Ok(free) => warn!(
+                    "{file} cannot be brought up to date: the disk has only {} KiB left",
+                    free >> 10
+                ),
+                Err(error) => warn!(
+                    "{file} cannot be brought up to date: the disk does not say how much room it has: {error}"
+                ),
+            }
         }
         count
     }

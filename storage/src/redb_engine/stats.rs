@@ -1,5 +1,6 @@
 //! What the store counts, for metrics and for the curious.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::store::Store;
@@ -48,6 +49,63 @@ pub struct StoreStats {
     pub refusing_updates: bool,
     /// The store's own time, by which records expire, in seconds.
     pub time: EpochSeconds,
+}
+
+/// Every number as `name=value`, in the order of the fields, with one blank between two and 0 or 1 for a truth. Scripts read
+/// this out of the log: names stay, and new ones come last.
+impl fmt::Display for StoreStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A field that is missing here does not compile.
+        let Self {
+            digests,
+            hot_entries,
+            hot_capacity,
+            unfolded_changes,
+            unfolded_limit,
+            journal_rows,
+            commits,
+            commit_failures,
+            folds,
+            fold_failures,
+            swept,
+            evicted,
+            filter_bits,
+            filter_rebuilds,
+            deferred_lookups,
+            failed_lookups,
+            unavailable,
+            failed_files,
+            refusing_updates,
+            time,
+        } = *self;
+        let numbers = [
+            ("digests", digests),
+            ("hot_entries", hot_entries),
+            ("hot_capacity", hot_capacity),
+            ("unfolded_changes", unfolded_changes),
+            ("unfolded_limit", unfolded_limit),
+            ("journal_rows", journal_rows),
+            ("commits", commits),
+            ("commit_failures", commit_failures),
+            ("folds", folds),
+            ("fold_failures", fold_failures),
+            ("swept", swept),
+            ("evicted", evicted),
+            ("filter_bits", filter_bits),
+            ("filter_rebuilds", filter_rebuilds),
+            ("deferred_lookups", deferred_lookups),
+            ("failed_lookups", failed_lookups),
+            ("unavailable", unavailable),
+            ("failed_files", failed_files),
+            ("refusing_updates", refusing_updates.into()),
+            ("time", time.into()),
+        ];
+        for (index, (name, number)) in numbers.into_iter().enumerate() {
+            let blank = if index > 0 { " " } else { "" };
+            write!(f, "{blank}{name}={number}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Counters that no other part of the store keeps.
@@ -105,4 +163,21 @@ pub(super) fn read(store: &Store) -> StoreStats {
 /// Adds one to a counter that nothing else depends on.
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_words_that_scripts_can_split() {
+        let stats = StoreStats {
+            digests: 3,
+            refusing_updates: true,
+            ..StoreStats::default()
+        };
+        let text = stats.to_string();
+        assert!(text.starts_with("digests=3 hot_entries=0 "), "{text}");
+        assert!(text.ends_with(" refusing_updates=1 time=0"), "{text}");
+    }
 }

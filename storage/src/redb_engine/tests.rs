@@ -423,6 +423,89 @@ fn the_journal_comes_back_though_the_disk_is_full() {
     assert_eq!(bench.look_up(1).r_count, 2);
 }
 
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Message<'l>(&'l Lines);
+        impl tracing::field::Visit for Message<'_> {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0.0.lock().push(format!("{value:?}"));
+            }
+        }
+        event.record(&mut Message(self));
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// A full disk was logged eight times per second, once for each file, in Rust's words.
+#[test]
+fn a_full_disk_is_logged_when_it_begins_and_when_it_is_over() {
+    let lines = Lines::default();
+    tracing::subscriber::with_default(lines.clone(), || {
+        let mut bench = Bench::new();
+        assert!(bench.report(0..10));
+        lines.0.lock().clear();
+        bench.set_free_bytes(1 << 19);
+        for _ in 0..100 {
+            assert!(!bench.report([1]));
+            assert!(!bench.steps.fold());
+        }
+        bench.set_free_bytes(u64::MAX);
+        while bench.steps.commit() {}
+        assert!(bench.report([1]) && bench.steps.fold());
+    });
+    assert_eq!(
+        *lines.0.lock(),
+        [
+            "updates are refused: the disk has 0 MiB left and has to have 40",
+            "shard-000.redb cannot be brought up to date: the disk has only 512 KiB left",
+            "updates are taken again",
+            "the store's files are brought up to date again",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_fails_again_and_again_is_logged_no_more_than_once_a_minute() {
+    let lines = Lines::default();
+    tracing::subscriber::with_default(lines.clone(), || {
+        let mut bench = Bench::new();
+        lines.0.lock().clear();
+        for _ in 0..20 {
+            bench.set_journal_fails(true);
+            assert!(!bench.report([1]));
+            bench.set_journal_fails(false);
+            while bench.engine.stats().refusing_updates {
+                bench.clock.advance(10);
+                bench.steps.commit();
+            }
+        }
+    });
+    let about_updates = |line: &&String| line.starts_with("updates are ");
+    let lines = lines.0.lock();
+    assert_eq!(lines.iter().filter(about_updates).count(), 2, "{lines:#?}");
+    let about_the_file = |line: &&String| line.contains("journal.redb") && line.contains("service");
+    assert_eq!(lines.iter().filter(about_the_file).count(), 3, "{lines:#?}");
+}
+
 #[test]
 fn a_shard_too_few_or_too_many_is_named() {
     let directory = tempfile::tempdir().unwrap();

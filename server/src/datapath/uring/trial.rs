@@ -64,7 +64,10 @@ fn unanswered(lines: &Lines<'_>) -> io::Error {
     let counters = lines.exchange.counters;
     io::Error::new(
         io::ErrorKind::TimedOut,
-        format!("a multishot receive with provided buffers brings no datagram ({counters:?})"),
+        format!(
+            "a multishot receive with provided buffers brings no datagram, and {} errors",
+            counters.receive_errors
+        ),
     )
 }
 
