@@ -1,7 +1,5 @@
 //! A staircase of rates: latency and loss at each step.
 
-use std::fmt::Write as _;
-
 use crate::error::Error;
 use crate::load_flags::RampFlags;
 use crate::report::assertion::Assertion;
@@ -101,10 +99,22 @@ fn rates(from: f64, to: f64, step: f64) -> Result<Vec<f64>, Error> {
         .collect())
 }
 
+/// Of the columns, which are printed line by line: for 100 million requests a second, and for 100 s.
+const WIDTHS: [usize; 8] = [11, 11, 9, 10, 10, 10, 10, 10];
+
 pub(crate) fn heading() -> String {
-    format!(
-        "{:>10} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10}",
-        "intended/s", "answered/s", "lost", "p50 us", "p99", "p99.9", "max", "late p99"
+    columns(
+        [
+            "intended/s",
+            "answered/s",
+            "lost",
+            "p50 us",
+            "p99",
+            "p99.9",
+            "max",
+            "late p99",
+        ]
+        .map(str::to_owned),
     )
 }
 
@@ -116,25 +126,29 @@ pub(crate) fn line(run: &RunResult) -> String {
         .percentiles();
     let schedule = run.schedule.as_ref();
     let lag = schedule.map_or(0.0, |schedule| schedule.lag.percentiles().p99_us);
-    let mut line = format!(
-        "{:>10} {:>11} {:>9}",
+    let mut line = columns([
         grouped_float(run.intended_rate_per_s()),
         grouped_float(run.rate_per_s),
         percent_lost(run),
-    );
-    for point in [
-        latency.p50_us,
-        latency.p99_us,
-        latency.p99_9_us,
-        latency.max_us,
-    ] {
-        let _ = write!(line, " {:>9}", grouped_float(point));
-    }
-    let _ = write!(line, " {:>10}", grouped_float(lag));
+        grouped_float(latency.p50_us),
+        grouped_float(latency.p99_us),
+        grouped_float(latency.p99_9_us),
+        grouped_float(latency.max_us),
+        grouped_float(lag),
+    ]);
     if run.ended_early {
         line += "   stopped";
     }
     line
+}
+
+/// Whatever is wider than its column still stands apart.
+fn columns(cells: [String; 8]) -> String {
+    let cells = cells.iter().zip(WIDTHS);
+    let cells: Vec<String> = cells
+        .map(|(cell, width)| format!("{cell:>width$}"))
+        .collect();
+    cells.join(" ")
 }
 
 fn percent_lost(run: &RunResult) -> String {

@@ -11,6 +11,7 @@ pub(crate) use model::{age_days, bytes as size, growth};
 
 use crate::error::Error;
 use crate::flags::PlanFlags;
+use crate::report::columns::{Row, table};
 use crate::report::html::page::{self, Cell, Table, Tile};
 use crate::report::html::{short, three_digits, time};
 use crate::report::terminal::{grouped_float, percent};
@@ -361,9 +362,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, value, note) in self.answers() {
-            writeln!(f, "{name:<18}{value:>14}   {note}")?;
-        }
+        let answers = self.answers().into_iter();
+        let rows: Vec<Row> = answers
+            .map(|(name, value, note)| Row::new([name.to_owned(), value], format!("   {note}")))
+            .collect();
+        write!(f, "{}", table(&rows, &[18, 14]))?;
         writeln!(f, "\nassumed")?;
         for each in self.assumptions() {
             writeln!(f, "  {:<27}{}   ({})", each.name, each.value, each.source)?;

@@ -1,7 +1,7 @@
 //! What a run says of itself, in every form that is asked for.
 //!
 //! - `progress`: while it runs;
-//! - `terminal`: the summary at its end;
+//! - `terminal`: the summary at its end; `columns`: its tables, and those of other commands;
 //! - `html`: a page of its own;
 //! - `csv`, `hgrm`, `hlog`: the timeline, the percentiles and the timeline's histograms, for other programs;
 //! - `series`: what many runs say together;
@@ -9,6 +9,7 @@
 //! - `assertion`: what the run is held to.
 
 pub(crate) mod assertion;
+pub(crate) mod columns;
 mod csv;
 mod files;
 mod hgrm;
