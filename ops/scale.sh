@@ -272,7 +272,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 source "$root/ops/run_folder.sh"
 target=${CARGO_TARGET_DIR:-$root/target}
 bin=$target/release
-arguments=$*
+arguments=${*:+$(printf '%q ' "$@")}
 sched=${SCHED-}
 cores=$(nproc)
 port=$((20000 + RANDOM % 10000))

@@ -104,7 +104,7 @@ const WIDTHS: [usize; 8] = [11, 11, 9, 10, 10, 10, 10, 10];
 
 pub(crate) fn heading() -> String {
     columns(
-        [
+        &[
             "intended/s",
             "answered/s",
             "lost",
@@ -126,7 +126,7 @@ pub(crate) fn line(run: &RunResult) -> String {
         .percentiles();
     let schedule = run.schedule.as_ref();
     let lag = schedule.map_or(0.0, |schedule| schedule.lag.percentiles().p99_us);
-    let mut line = columns([
+    let mut line = columns(&[
         grouped_float(run.intended_rate_per_s()),
         grouped_float(run.rate_per_s),
         percent_lost(run),
@@ -143,7 +143,7 @@ pub(crate) fn line(run: &RunResult) -> String {
 }
 
 /// Whatever is wider than its column still stands apart.
-fn columns(cells: [String; 8]) -> String {
+fn columns(cells: &[String; 8]) -> String {
     let cells = cells.iter().zip(WIDTHS);
     let cells: Vec<String> = cells
         .map(|(cell, width)| format!("{cell:>width$}"))

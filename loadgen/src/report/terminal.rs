@@ -197,12 +197,12 @@ fn operation_rows(operation: &OperationResult) -> impl Iterator<Item = Row> {
         found,
     ];
     let codes = operation.codes.iter();
-    let codes: String = codes
-        .map(|(code, answers)| format!(" {code}: {}", grouped(answers.answered)))
+    let codes: Vec<String> = codes
+        .map(|(code, answers)| format!("{code}: {}", grouped(answers.answered)))
         .collect();
     let service = Row::new(
         counts.into_iter().chain(points(&operation.service)),
-        format!("  {codes}"),
+        format!("   {}", codes.join(" ")),
     );
     let intended = operation.intended.as_ref().map(|intended| {
         let name = ["  from the intended time", "", ""].map(str::to_owned);

@@ -434,7 +434,7 @@ fn conditions(series: &Series) -> String {
         page::escaped(&first.environment.version),
         grouped(series.runs.iter().map(|run| run.answered).sum())
     );
-    page::section("Where and how", &environment(first)) + &footer
+    page::section("Where and how", &environment(&series.runs)) + &footer
 }
 
 #[cfg(test)]
@@ -470,6 +470,7 @@ mod tests {
             "not met</b> p50&lt;1s at 40,000 /s",
             "at 40,000 /s: the generator &lt;fell&gt; behind.",
             "class=\"void\"",
+            "11.4 MiB sent, 5.72 MiB received, in all",
         ] {
             assert!(html.contains(part), "{part}\n{html}");
         }
