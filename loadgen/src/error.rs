@@ -116,6 +116,16 @@ pub(crate) enum Error {
         if *.generator { "give it a core of its own" } else { "begin lower, with --from, or ask for less" }
     )]
     NoKnee { lowest_per_s: f64, generator: bool },
+    #[error(
+        "this machine cannot generate load now: down to {lowest_per_s:.0} requests a second every run was late, though there was next \
+         to nothing to do; stop what else runs here, or give the generator a core of its own (--core)"
+    )]
+    BusyMachine { lowest_per_s: f64 },
+    #[error(
+        "all {runs} runs are void, so nothing is known of the server; the last one, because {reason}; stop what else runs here, give \
+         the generator a core of its own (--core), or begin with a lower rate (--from)"
+    )]
+    AllVoid { runs: usize, reason: String },
     #[error("cannot send to {0}: {1}")]
     Send(SocketAddr, #[source] io::Error),
     #[error("cannot send from {} to {target}: {source}", source_address(*.address))]

@@ -46,6 +46,8 @@ pub(crate) enum Command {
     /// Keep a number of requests outstanding and measure the answers
     Blast(Box<BlastFlags>),
     /// Send a trace at its own times or at a rate, whatever is answered, and measure the answers
+    ///
+    /// Exit status: 0; 1 for an error, when an --assert is not met, and without any when the run is void.
     Replay(Box<ReplayFlags>),
     /// Search the highest rate at which objectives are met
     ///
@@ -55,8 +57,13 @@ pub(crate) enum Command {
     /// took over 1 % of all cores' time count less; those that miss because the generator fell behind name it as the limit.
     ///
     /// The likely interval of one search holds for the minutes it took: machines drift, and only --repeats shows by how much.
+    ///
+    /// Exit status: 0; 1 for an error, when an --assert is not met, when every run is void, and when the machine makes requests late at
+    /// any rate: the search is given up then.
     Knee(Box<KneeFlags>),
     /// Send at one rate after another and measure the answers at each
+    ///
+    /// Exit status: 0; 1 for an error, when an --assert is not met, and when every run is void.
     Ramp(Box<RampFlags>),
     /// Say what is in a trace: rates, operations, digests, sources
     Inspect(InspectFlags),

@@ -1,6 +1,7 @@
 //! A staircase of rates: latency and loss at each step.
 
 use crate::error::Error;
+use crate::knee::forecast::in_words;
 use crate::load_flags::RampFlags;
 use crate::report::assertion::Assertion;
 use crate::report::terminal::{grouped_float, percent};
@@ -17,10 +18,16 @@ pub(crate) fn run(flags: &RampFlags) -> Result<Verdict, Error> {
     let rates = rates(flags.from, flags.to, flags.step)?;
     try_files(flags.outputs.files(), flags.load.inputs())?;
     let mut trials = Trials::new("ramp", &flags.load, &flags.trial)?;
-    print(heading() + "\n")?;
+    let step = flags.trial.warmup + flags.step_duration;
+    let all = step * u32::try_from(rates.len()).unwrap_or(u32::MAX);
+    let (steps, time) = (rates.len(), in_words(all));
+    print(format!(
+        "{steps} rates, about {time} in all\n{}\n",
+        heading()
+    ))?;
     let mut runs = Vec::new();
     let climbed = climb(flags, rates, &mut trials, &mut runs);
-    trials.warn(&runs);
+    let all_void = trials.warn(&runs);
     let series = Series {
         format: FORMAT,
         kind: "ramp".to_owned(),
@@ -33,7 +40,9 @@ pub(crate) fn run(flags: &RampFlags) -> Result<Verdict, Error> {
         flags.outputs.write(&series, &[], page)?;
     }
     let verdict = flags.outputs.check(|assertion| missed(assertion, &series));
-    if climbed? || assertions.is_empty() {
+    let is_whole = climbed?;
+    all_void?;
+    if is_whole || assertions.is_empty() {
         Ok(verdict)
     } else {
         say("not met: stopped before the last rate");
@@ -48,8 +57,10 @@ fn climb(
     trials: &mut Trials<'_>,
     runs: &mut Vec<RunResult>,
 ) -> Result<bool, Error> {
-    for rate_per_s in rates {
-        let run = match trials.run(rate_per_s, flags.step_duration) {
+    let all = rates.len();
+    for (number, rate_per_s) in (1..).zip(rates) {
+        let which = format!("rate {number} of {all}");
+        let run = match trials.run(rate_per_s, flags.step_duration, which) {
             Err(Error::Stopped) if !runs.is_empty() => return Ok(false),
             run => run?,
         };

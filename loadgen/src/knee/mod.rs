@@ -3,13 +3,17 @@
 //! | file | job |
 //! | --- | --- |
 //! | `search` | one search: which rate to run next |
+//! | `forecast` | how long all searches will take |
 //! | `belief` | what the runs so far say of the knee, each of which may be mistaken |
 //!
 //! Here the searches are made, printed, and put together. A run that is void and misses an objective says nothing of the
 //! server, unless it misses by more than the generator was late: then the generator is the limit.
 
 mod belief;
+pub(crate) mod forecast;
 mod search;
+
+use std::time::Instant;
 
 use crate::error::Error;
 use crate::load_flags::KneeFlags;
@@ -21,12 +25,15 @@ use crate::report::{Verdict, html, try_files};
 use crate::result::{FORMAT, Knee, KneeLimit, RunResult, Series};
 use crate::stdio::{print, say};
 use crate::trials::{Outcome, Trials, outcome};
+use forecast::Forecast;
 use search::{Attempt, Found, Search, most_common};
 
 /// A run that misses says little if a hypervisor took more of all cores' time.
 const MAX_STOLEN_SHARE: f64 = 0.01;
 /// A later search begins at this share of what the first one found.
 const LATER_START: f64 = 0.5;
+/// The generator had next to nothing to do in a run of which it waited for this share.
+const MOSTLY_IDLE: f64 = 0.9;
 /// The least confidence of the interval, where there are searches enough for it.
 const CONFIDENCE: f64 = 0.9;
 
@@ -52,7 +59,7 @@ pub(crate) fn run(flags: &KneeFlags) -> Result<Verdict, Error> {
     let mut runs = Vec::new();
     print(heading() + "\n")?;
     let (found, failure) = search_all(flags, &objectives, &mut trials, &mut runs);
-    trials.warn(&runs);
+    let all_void = trials.warn(&runs);
     let series = Series {
         format: FORMAT,
         kind: "knee".to_owned(),
@@ -72,7 +79,17 @@ pub(crate) fn run(flags: &KneeFlags) -> Result<Verdict, Error> {
             .filter_map(|each| each.check_numbers(last).err());
         why.for_each(|why| say(format_args!("not met: {why}")));
     }
-    match (failure.map_or(printed, Err), &series.knee) {
+    let last = series.runs.last().and_then(|run| run.schedule.as_ref());
+    if let (Some(Error::BusyMachine { .. }), Some(gaps)) =
+        (&failure, last.and_then(|schedule| schedule.machine))
+    {
+        say(format_args!(
+            "before the last run, when nothing was to be done, pauses took {} of the time, and the longest {} us",
+            percent(gaps.paused_share),
+            grouped_float(gaps.longest_pause_us)
+        ));
+    }
+    match (failure.map_or(printed, Err).and(all_void), &series.knee) {
         (Err(failure), _) => Err(failure),
         (Ok(()), None) if series.runs.is_empty() => Err(Error::Stopped),
         (Ok(()), None) => Err(Error::StoppedSearch),
@@ -91,23 +108,33 @@ fn search_all(
 ) -> (Vec<Found>, Option<Error>) {
     let mut found = Vec::new();
     let mut from_per_s = flags.from;
+    let run_time = flags.trial.warmup + flags.trial_duration;
+    let mut forecast = Forecast::new(flags.repeats, run_time);
     for _ in 0..flags.repeats {
+        let search = Search {
+            from_per_s,
+            to_per_s: flags.to,
+            resolution: flags.resolution / 100.0,
+        };
+        forecast.begin_search(search.most_runs());
+        if let Err(error) = print(format!("{forecast}\n")) {
+            return (found, Some(error));
+        }
         let mut attempt = |rate_per_s| {
-            let run = trials.run(rate_per_s, flags.trial_duration)?;
+            let began = Instant::now();
+            let run = trials.run(rate_per_s, flags.trial_duration, forecast.of_run())?;
+            forecast.count_run(began.elapsed());
             let outcome = outcome(&run, objectives);
             let is_disturbed = run.stolen_share() > MAX_STOLEN_SHARE;
+            let is_machines_fault = is_machines_fault(&run);
             let line = format!("{}   {outcome}{}\n", line(&run), remark(&run, outcome));
             runs.push(run);
             print(line)?;
             Ok(Attempt {
                 outcome,
                 is_disturbed,
+                is_machines_fault,
             })
-        };
-        let search = Search {
-            from_per_s,
-            to_per_s: flags.to,
-            resolution: flags.resolution / 100.0,
         };
         match search.run(&mut attempt) {
             Ok(Some(knee)) => {
@@ -123,6 +150,13 @@ fn search_all(
         }
     }
     (found, None)
+}
+
+/// Whether requests were late though the generator waited for their time for most of the run: whatever made them late is not
+/// what it had to do, and does not get less at a lower rate.
+fn is_machines_fault(run: &RunResult) -> bool {
+    let is_lateness_all = run.void.is_some() && run.longest_lag_us().is_some();
+    is_lateness_all && run.generator_idle_share >= MOSTLY_IDLE
 }
 
 /// What must be known to understand an outcome.

@@ -104,7 +104,15 @@ impl Outputs {
         Ok(self.check(run))
     }
 
+    /// Without an assertion a run that is void fails: whoever does not read the summary must not take it for a good one. With some,
+    /// each says whether it can be made.
     fn check(&self, run: &RunResult) -> Verdict {
+        if let Some(reason) = &run.void
+            && self.assertions.is_empty()
+        {
+            say(format_args!("the run is void: {reason}"));
+            return Verdict::Missed;
+        }
         let outcomes = self.assertions.iter().map(|assertion| assertion.check(run));
         let missed: Vec<String> = outcomes.filter_map(Result::err).collect();
         for line in &missed {
