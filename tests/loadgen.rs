@@ -378,9 +378,10 @@ fn a_trace_that_is_damaged_midway_leaves_what_was_measured() {
     );
     assert_eq!(output.status.code(), Some(1));
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(errors.lines().count(), 1, "{errors}");
+    // Before it may stand that the machine was too busy.
+    let last = errors.lines().next_back().unwrap();
     assert!(
-        errors.contains("trace, line 101: expected a digest"),
+        last.contains("trace, line 101: expected a digest"),
         "{errors}"
     );
     let text = String::from_utf8(output.stdout).unwrap();

@@ -49,6 +49,15 @@ pub(crate) enum Error {
     EmptyTrace(PathBuf),
     #[error("{0} is of no known kind: expected {TRACES}")]
     UnknownTrace(PathBuf),
+    #[error(
+        "{known} known digests take {needed_mib} MiB of memory, and {available_mib} MiB are free: ask for fewer (--known, or known= \
+         of a synthetic mix)"
+    )]
+    Memory {
+        known: u32,
+        needed_mib: u64,
+        available_mib: u64,
+    },
     #[error("synthetic mix: {part}: {problem}")]
     Mix { part: String, problem: String },
     #[error("{0} can be read only once: --loop, ramp and knee need the trace in a file")]
@@ -78,13 +87,17 @@ pub(crate) enum Error {
         expected: &'static str,
     },
     #[error(
-        "{path} is cut short: the last {left} bytes, from byte {offset} on, are not a whole packet"
+        "{path} is cut short: the last {left} bytes, from byte {offset} on, are not a whole packet; `head -c {offset}` gives what is whole"
     )]
     CutTrace {
         path: PathBuf,
         offset: u64,
         left: usize,
     },
+    #[error(
+        "{path} is cut short: its last line, from byte {offset} on, is no whole one; `head -c {offset}` gives what is whole"
+    )]
+    CutLine { path: PathBuf, offset: u64 },
     #[error("{path} holds no {wanted}; passed over: {skipped}{hint}")]
     NoRequests {
         path: PathBuf,
