@@ -369,7 +369,7 @@ fn assert_stalls_show(result: &Value, stalls_s: &[f64]) {
 }
 
 /// Runs the load generator, and stops it for a while once so many requests were `seen`.
-fn run_with_a_stop(command: &mut Command, seen: &AtomicU64, requests: u64) -> Output {
+pub(crate) fn run_with_a_stop(command: &mut Command, seen: &AtomicU64, requests: u64) -> Output {
     let child = command
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -384,58 +384,6 @@ fn run_with_a_stop(command: &mut Command, seen: &AtomicU64, requests: u64) -> Ou
 }
 
 const STOPPED: Duration = Duration::from_millis(200);
-
-#[test]
-fn what_is_void_is_no_success_and_nothing_to_plan_from() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (json, html) = (file("json"), file("html"));
-    let ramp = [
-        "--from",
-        "500",
-        "--to",
-        "500",
-        "--step",
-        "1",
-        "--step-duration",
-        "3",
-    ];
-    for (command, arguments, requests) in [
-        ("replay", vec!["--rate", "500", "--duration", "3"], 300),
-        ("ramp", ramp.to_vec(), 500),
-    ] {
-        let (server, seen) = counting();
-        let target = server.address.to_string();
-        let fixed = [
-            CHECKS,
-            "--target",
-            &target,
-            "--timeout",
-            "5",
-            "--json",
-            &json,
-            "--html",
-            &html,
-        ];
-        let mut run = loadgen(command, &fixed);
-        let output = run_with_a_stop(run.args(&arguments), &seen, requests);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        let page = std::fs::read_to_string(&html).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{command}: {errors}");
-        assert_eq!(errors.lines().count(), 1, "{command}: {errors}");
-        assert!(errors.contains("void"), "{command}: {errors}");
-        assert!(page.contains("class=\"banner bad\""), "{command}");
-        let plan = loadgen("plan", &[&json, "--target-rate", "1000"]);
-        let refused = { plan }.output().unwrap();
-        assert_eq!(refused.status.code(), Some(1), "{command}: {refused:?}");
-        let errors = String::from_utf8(refused.stderr).unwrap();
-        assert!(
-            errors.contains("no plan can rest on these results: all 1 runs are void"),
-            "{errors}"
-        );
-        assert!(refused.stdout.is_empty());
-    }
-}
 
 #[test]
 fn a_generator_that_was_stopped_says_so_and_does_not_blame_the_server() {

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::harness::eventually;
 use crate::harness::programs::program;
 use crate::loadgen::Echo;
-use crate::replay::{CHECKS, PATIENCE, counting, is_fine, loadgen, signal};
+use crate::replay::{CHECKS, PATIENCE, counting, is_fine, loadgen, run_with_a_stop, signal};
 
 fn read(json: &Path) -> Value {
     serde_json::from_slice(&fs::read(json).unwrap()).unwrap()
@@ -223,4 +223,56 @@ fn outputs_replace_nothing_that_is_read_and_may_have_any_name() {
     let output = replay().arg("--json").arg(&json).output().unwrap();
     assert!(is_fine(&output), "{output:?}");
     assert!(File::open(&json).is_ok());
+}
+
+#[test]
+fn what_is_void_is_no_success_and_nothing_to_plan_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (json, html) = (file("json"), file("html"));
+    let ramp = [
+        "--from",
+        "500",
+        "--to",
+        "500",
+        "--step",
+        "1",
+        "--step-duration",
+        "3",
+    ];
+    for (command, arguments, requests) in [
+        ("replay", vec!["--rate", "500", "--duration", "3"], 300),
+        ("ramp", ramp.to_vec(), 500),
+    ] {
+        let (server, seen) = counting();
+        let target = server.address.to_string();
+        let fixed = [
+            CHECKS,
+            "--target",
+            &target,
+            "--timeout",
+            "5",
+            "--json",
+            &json,
+            "--html",
+            &html,
+        ];
+        let mut run = loadgen(command, &fixed);
+        let output = run_with_a_stop(run.args(&arguments), &seen, requests);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let page = fs::read_to_string(&html).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{command}: {errors}");
+        assert!(errors.contains("void"), "{command}: {errors}");
+        assert!(page.contains("class=\"banner bad\""), "{command}");
+        let plan = loadgen("plan", &[&json, "--target-rate", "1000"]);
+        let refused = { plan }.output().unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{command}: {refused:?}");
+        let errors = String::from_utf8(refused.stderr).unwrap();
+        assert!(
+            errors.contains("no plan can rest on these results: all 1 runs are void"),
+            "{errors}"
+        );
+        assert!(refused.stdout.is_empty());
+    }
 }
