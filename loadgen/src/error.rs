@@ -66,6 +66,11 @@ pub(crate) enum Error {
         "nothing was sent: the trace ends before the warm-up of {0} s does, or there was no time after it"
     )]
     NothingSent(f64),
+    #[error(
+        "at {rate_per_s} requests a second nothing was sent in the time of a run: it is too short for that rate, or this machine too \
+         busy to send"
+    )]
+    NothingSentAt { rate_per_s: f64 },
     #[error("stopped before the knee was known")]
     StoppedSearch,
     #[error("{0} never ends: say how long with requests=N")]
@@ -130,8 +135,8 @@ pub(crate) enum Error {
     )]
     NoKnee { lowest_per_s: f64, generator: bool },
     #[error(
-        "this machine cannot generate load now: down to {lowest_per_s:.0} requests a second every run was late, though there was next \
-         to nothing to do; stop what else runs here, or give the generator a core of its own (--core)"
+        "this machine cannot generate load now: down to {lowest_per_s:.0} requests a second every run was late, and a lower \
+         rate would not help; stop what else runs here, or give the generator a core of its own (--core)"
     )]
     BusyMachine { lowest_per_s: f64 },
     #[error(

@@ -67,7 +67,12 @@ impl<'f> Trials<'f> {
             &mut progress,
         );
         progress.finish();
-        let mut measured = measured?;
+        // The trace starts again when it ends.
+        let nothing_sent = |error| match error {
+            Error::NothingSent(_) => Error::NothingSentAt { rate_per_s },
+            other => other,
+        };
+        let mut measured = measured.map_err(nothing_sent)?;
         // Part of a run at this rate says nothing of the rate; the runs before do.
         if let Some(failure) = measured.take_failure() {
             return Err(failure);

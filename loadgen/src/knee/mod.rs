@@ -34,6 +34,9 @@ const MAX_STOLEN_SHARE: f64 = 0.01;
 const LATER_START: f64 = 0.5;
 /// The generator had next to nothing to do in a run of which it waited for this share.
 const MOSTLY_IDLE: f64 = 0.9;
+/// A machine is too busy that takes such a share of the time before a run, in pauses so long that a request in one is too late.
+const MUCH_PAUSED: f64 = 0.1;
+const LONG_PAUSE_US: f64 = 1000.0;
 /// The least confidence of the interval, where there are searches enough for it.
 const CONFIDENCE: f64 = 0.9;
 
@@ -152,11 +155,15 @@ fn search_all(
     (found, None)
 }
 
-/// Whether requests were late though the generator waited for their time for most of the run: whatever made them late is not
-/// what it had to do, and does not get less at a lower rate.
+/// Whether requests were late though the generator waited for their time for most of the run, or on a machine that had taken much
+/// time from it before, when it had nothing to do: a lower rate does not help.
 fn is_machines_fault(run: &RunResult) -> bool {
     let is_lateness_all = run.void.is_some() && run.longest_lag_us().is_some();
-    is_lateness_all && run.generator_idle_share >= MOSTLY_IDLE
+    let gaps = run.schedule.as_ref().and_then(|schedule| schedule.machine);
+    let is_taken = gaps.is_some_and(|gaps| {
+        gaps.paused_share >= MUCH_PAUSED && gaps.longest_pause_us >= LONG_PAUSE_US
+    });
+    is_lateness_all && (is_taken || run.generator_idle_share >= MOSTLY_IDLE)
 }
 
 /// What must be known to understand an outcome.
@@ -275,6 +282,29 @@ mod tests {
         assert_eq!(limit(&[generator, server, server]), Some(server));
         assert_eq!(limit(&[generator, server]), Some(generator));
         assert_eq!(limit(&[KneeLimit::Asked, server]), Some(KneeLimit::Asked));
+    }
+
+    #[test]
+    fn a_busy_machine_is_told_from_a_slow_generator() {
+        let is_machines_fault = |paused_share, longest_pause_us, idle_share, void: bool| {
+            let mut run = scheduled(example(1.0), 10_000.0);
+            run.generator_idle_share = idle_share;
+            run.void = void.then(|| "late".to_owned());
+            if let Some(schedule) = &mut run.schedule {
+                schedule.longest_lag_us = Some(5_000.0);
+                schedule.machine = Some(MachineGaps {
+                    longest_pause_us,
+                    paused_share,
+                    ..MachineGaps::default()
+                });
+            }
+            is_machines_fault(&run)
+        };
+        assert!(is_machines_fault(0.6, 8_234.0, 0.5, true));
+        assert!(is_machines_fault(0.0, 0.0, 0.95, true));
+        assert!(!is_machines_fault(0.6, 900.0, 0.5, true));
+        assert!(!is_machines_fault(0.05, 8_234.0, 0.1, true));
+        assert!(!is_machines_fault(0.6, 8_234.0, 0.95, false));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(super) struct Attempt {
     pub(super) outcome: Outcome,
     /// The machine was not itself.
     pub(super) is_disturbed: bool,
-    /// Requests were late though the generator had next to nothing to do: it would be late at a lower rate, too.
+    /// The machine made requests late, whatever the generator had to do: it would be late at a lower rate, too.
     pub(super) is_machines_fault: bool,
 }
 
