@@ -409,7 +409,7 @@ source "$root/ops/run_folder.sh"
 target=${CARGO_TARGET_DIR:-$root/target}
 bin=$target/release
 loadgen=$bin/loadgen
-arguments=$*
+arguments=${*:+$(printf '%q ' "$@")}
 pairs=21 seconds=0.5 warmup=0.15 rounds=20 out='' quick=no old=''
 scenarios=()
 while (($#)); do

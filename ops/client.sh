@@ -61,7 +61,7 @@ write_readme() {
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 source "$root/ops/run_folder.sh"
-arguments=$*
+arguments=${*:+$(printf '%q ' "$@")}
 pairs=7 messages=5000 out='' quick=no
 while (($#)); do
     case $1 in

@@ -106,7 +106,7 @@ write_readme() {
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 source "$root/ops/run_folder.sh"
-arguments=$*
+arguments=${*:+$(printf '%q ' "$@")}
 trials=40 pairs=10 seconds=1.5 slower=10 out='' quick=no
 while (($#)); do
     case $1 in

@@ -7,7 +7,7 @@
 set -euo pipefail
 
 readonly echo_core=0 client_core=1 sockets=16 in_flight=256
-arguments=$*
+arguments=${*:+$(printf '%q ' "$@")}
 pairs=7 seconds=2 out=
 
 usage() {

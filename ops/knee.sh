@@ -106,7 +106,7 @@ write_readme() {
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 source "$root/ops/run_folder.sh"
-arguments=$*
+arguments=${*:+$(printf '%q ' "$@")}
 repeats=5 seconds=1 out='' quick=no link='' address=127.0.0.1 way=loopback
 while (($#)); do
     case $1 in

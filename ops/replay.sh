@@ -28,7 +28,7 @@ write_readme() {
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 source "$root/ops/run_folder.sh"
-arguments=$*
+arguments=${*:+$(printf '%q ' "$@")}
 rounds=5 requests=50000 out='' quick=no
 while (($#)); do
     case $1 in

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use crate::harness::programs::program;
 use crate::harness::reference;
 use crate::loadgen::Echo;
+use crate::replay::is_fine;
 
 /// Reads a log of intervals, adds them up by tag, and holds a table of percentiles against the sum of its intended times.
 const READER: &str = r#"
@@ -73,7 +74,7 @@ fn logs_and_tables_say_to_others_what_the_result_says() {
     for form in ["json", "hlog", "hgrm"] {
         loadgen.arg(format!("--{form}")).arg(file(form));
     }
-    assert!(loadgen.status().unwrap().success());
+    assert!(is_fine(&loadgen.output().unwrap()));
     let result: Value = serde_json::from_slice(&std::fs::read(file("json")).unwrap()).unwrap();
     let read = read_by_python(&file("hlog"), &file("hgrm"));
 

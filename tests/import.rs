@@ -2,8 +2,8 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::unix::fs::FileExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::{FileExt, symlink};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -109,20 +109,20 @@ fn completed(transferred: u32, failed: u32) -> String {
     )
 }
 
-/// The reference's server on gdbm. Dropping it kills it.
+/// The reference's server. Dropping it kills it.
 struct ReferenceServer {
     child: Child,
     client: Client,
 }
 
 impl ReferenceServer {
-    fn start(home: &Path) -> Self {
+    fn start(home: &Path, engine: &str, dsn: &str) -> Self {
         let free = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
         let address: SocketAddr = free.expect("a free port");
         let child = reference::server(home)
             .env("TZ", ZONE)
             .args(["-a", "127.0.0.1", "-p", &address.port().to_string()])
-            .args(["-e", "gdbm", "--dsn", "pyzord.db"])
+            .args(["-e", engine, "--dsn", dsn])
             .stderr(Stdio::null())
             .spawn()
             .expect("the reference's server starts");
@@ -159,7 +159,7 @@ fn what_the_reference_counted_goes_on_in_ours() {
     needs!(Reference, Gdbm);
     let setup = Setup::new(Io::Auto).file("pyzord.access", "all : anonymous : allow\n");
     let home = setup.home();
-    let theirs = ReferenceServer::start(&home);
+    let theirs = ReferenceServer::start(&home, "gdbm", "pyzord.db");
     let digests: Vec<String> = (0..20).map(numbered_digest).collect();
     for (number, digest) in digests.iter().enumerate() {
         for _ in 0..=number % 4 {
@@ -424,6 +424,168 @@ fn nothing_readable_is_an_error_and_no_store() {
         stderr(&output)
     );
     assert!(!setup.refused().0.success());
+}
+
+/// The Python server's pyzor-migrate leaves a new, empty file when it cannot read what it was to copy into it.
+#[test]
+fn an_import_of_nothing_is_an_error_and_makes_nothing() {
+    needs!(Reference, Gdbm);
+    let directory = tempfile::tempdir().unwrap();
+    let (source, destination) = (
+        directory.path().join("pyzord.db"),
+        directory.path().join("pyzord.redb"),
+    );
+    for records in ["[]", r#"[("a" * 40, "1,2,3")]"#] {
+        write_gdbm(&source, 0, records);
+        let delete_all = "import dbm.gnu, sys; file = dbm.gnu.open(sys.argv[1], 'w'); \
+                          [file.__delitem__(key) for key in file.keys()]; file.close()";
+        let status = Command::new(reference::python())
+            .args(["-c", delete_all])
+            .arg(&source)
+            .status();
+        assert!(status.unwrap().success());
+        let output = migration(&source, &destination)
+            .arg("--delete")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let errors = stderr(&output);
+        assert!(errors.contains("pyzord.db holds no record"), "{errors}");
+        assert!(source.exists() && !destination.exists());
+    }
+}
+
+#[test]
+fn what_fails_is_not_written_over_the_source_or_into_a_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let content = "the digests of years";
+    fs::write(path("digests"), content).unwrap();
+    fs::hard_link(path("digests"), path("name")).unwrap();
+    symlink(path("digests"), path("link")).unwrap();
+    symlink(directory.path(), path("folder")).unwrap();
+    symlink(path("out/failed"), path("dangling")).unwrap();
+    fs::write(path("new.failed"), content).unwrap();
+    let refused = |source: &str, destination: &str, failed: Option<&str>| {
+        let mut command = migration(&path(source), &path(destination));
+        command.args(failed.map(|_| "--failed"));
+        command.args(failed.map(&path));
+        let output = command.output().unwrap();
+        let errors = stderr(&output).to_owned();
+        assert_eq!(output.status.code(), Some(1), "{failed:?}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        assert!(!path("out").exists() && !path("new").exists(), "{failed:?}");
+        assert_eq!(fs::read_to_string(path(source)).unwrap(), content);
+        errors
+    };
+    for (failed, why) in [
+        ("digests", "it is the source"),
+        ("name", "it is the source"),
+        ("link", "it is the source"),
+        ("folder/./digests", "it is the source"),
+        ("out", "it lies in the destination"),
+        ("out/failed", "it lies in the destination"),
+        ("folder/out/a/b", "it lies in the destination"),
+        ("out/../folder/out/failed", "it lies in the destination"),
+        ("dangling", "a symbolic link to a file that does not exist"),
+    ] {
+        let errors = refused("digests", "out", Some(failed));
+        let says = errors.contains(why) && errors.contains("--failed");
+        assert!(says, "{failed}: {errors}");
+    }
+    let errors = refused("digests", "out", Some("missing/failed"));
+    assert!(errors.contains("cannot write"), "{errors}");
+    // The default is beside the destination.
+    assert!(refused("new.failed", "new", None).contains("it is the source"));
+    // Beside the source and the destination it may lie.
+    let errors = refused("digests", "out", Some("fine"));
+    assert!(errors.contains("not a GNU dbm file"), "{errors}");
+    assert!(!path("fine").exists());
+}
+
+/// Redis, listening on a socket in `home`. Killed when dropped.
+struct Redis(Child);
+
+impl Redis {
+    fn start(home: &Path, socket: &Path) -> Self {
+        let child = Command::new(reference::REDIS)
+            .arg0("redis-server")
+            .current_dir(home)
+            .args(["--port", "0", "--save", "", "--unixsocket"])
+            .arg(socket)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let redis = Self(child);
+        assert!(eventually(REFERENCE_LIMIT, || socket.exists()));
+        redis
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_way_from_redis_that_the_server_names_leads_to_ours() {
+    needs!(Reference, Gdbm, Redis);
+    let setup = Setup::new(Io::Auto).file("pyzord.access", "all : anonymous : allow\n");
+    let home = setup.home();
+    let socket = home.join("redis.sock");
+    let _redis = Redis::start(&home, &socket);
+    let dsn = format!("{},,,", socket.display());
+    let theirs = ReferenceServer::start(&home, "redis", &dsn);
+    let digests: Vec<String> = (0..5).map(numbered_digest).collect();
+    for digest in digests.iter().chain(&digests[..2]) {
+        let report = Request::new("report").digest(digest);
+        assert_eq!(theirs.client.ask(&report).code(), 200);
+    }
+    let before: Vec<_> = digests
+        .iter()
+        .map(|digest| info(&theirs.client, digest))
+        .collect();
+    theirs.stop();
+
+    let refused = Command::new(program("pyzord"))
+        .arg("--homedir")
+        .arg(&home)
+        .args(["-e", "redis"])
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let message = stderr(&refused);
+    let copy = &message[message.find("python3 -c ").expect("the copy")..];
+    let (copy, _) = copy.split_once("\nDSN is").expect("its end");
+    let copied = run_in_shell(&copy.replace(" DSN ", &format!(" '{dsn}' ")));
+    assert!(copied.status.success(), "{copy}\n{}", stderr(&copied));
+    let mut lines = message.lines().map(str::trim);
+    let import = lines.find(|line| line.starts_with("pyzor-migrate "));
+    let imported = run_in_shell(import.expect("the import"));
+    assert_eq!(stdout(&imported), completed(5, 0), "{}", stderr(&imported));
+
+    let ours = setup.start();
+    for (digest, before) in digests.iter().zip(&before) {
+        assert_eq!(info(&ours.client(), digest), *before, "{digest}");
+    }
+}
+
+/// A command that a message names, as an operator runs it who has the reference's library and our programs in the path.
+fn run_in_shell(command: &str) -> Output {
+    let folders = [
+        program("pyzor-migrate").parent().unwrap().to_owned(),
+        reference::python().parent().unwrap().to_owned(),
+        "/usr/bin".into(),
+        "/bin".into(),
+    ];
+    Command::new("sh")
+        .args(["-c", command])
+        .env("PATH", std::env::join_paths(folders).unwrap())
+        .env("TZ", ZONE)
+        .output()
+        .unwrap()
 }
 
 #[test]

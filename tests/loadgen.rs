@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::harness::programs::program;
 use crate::harness::{Io, Request, Server, Setup};
+use crate::replay::is_fine;
 
 /// Long enough for hundreds of answers on a busy machine. Without a warm-up, every request is sent in the window.
 const SHORT: [&str; 4] = ["--warmup", "0", "--duration", "0.5"];
@@ -377,9 +378,10 @@ fn a_trace_that_is_damaged_midway_leaves_what_was_measured() {
     );
     assert_eq!(output.status.code(), Some(1));
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(errors.lines().count(), 1, "{errors}");
+    // Before it may stand that the machine was too busy.
+    let last = errors.lines().next_back().unwrap();
     assert!(
-        errors.contains("trace, line 101: expected a digest"),
+        last.contains("trace, line 101: expected a digest"),
         "{errors}"
     );
     let text = String::from_utf8(output.stdout).unwrap();
@@ -432,10 +434,10 @@ fn a_ramp_and_a_knee_are_written_in_every_form() {
     let (output, result) = run(&ramp, "check.rate<10");
     assert_eq!(output.status.code(), Some(1));
     let errors = String::from_utf8(output.stderr).unwrap();
-    // Before it may stand that the machine was too busy.
+    // Beside it may stand that the machine was too busy.
     let missed = "loadgen: not met: at 50 /s (and at 1 other rates): check.rate<10";
-    let last = errors.lines().next_back().unwrap();
-    assert!(last.starts_with(missed), "{errors}");
+    let mut lines = errors.lines();
+    assert!(lines.any(|line| line.starts_with(missed)), "{errors}");
     assert_eq!(result.unwrap()["runs"].as_array().unwrap().len(), 2);
     let read = |path: &str| std::fs::read_to_string(path).unwrap();
     assert_eq!(read(&csv).lines().count(), 3);
@@ -459,7 +461,7 @@ fn a_ramp_and_a_knee_are_written_in_every_form() {
     ];
     let (output, result) = run(&knee, "rate>=100");
     assert!(
-        output.status.success(),
+        is_fine(&output),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );

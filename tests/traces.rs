@@ -40,14 +40,20 @@ fn inspect(trace: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap()
 }
 
-/// The line that a trace is refused with.
-fn refusal(trace: &Path, arguments: &[&str]) -> String {
+/// What is said of a trace that cannot be read to its end, in one line, and what was found before.
+fn complaint(trace: &Path, arguments: &[&str]) -> (String, String) {
     let output = try_inspect(trace, arguments);
     assert_eq!(output.status.code(), Some(1));
-    assert!(output.stdout.is_empty());
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(errors.lines().count(), 1, "{errors}");
-    errors
+    (errors, String::from_utf8(output.stdout).unwrap())
+}
+
+/// The line that a trace is refused with of which nothing can be read.
+fn refusal(trace: &Path, arguments: &[&str]) -> String {
+    let (line, found) = complaint(trace, arguments);
+    assert!(found.is_empty(), "{found}");
+    line
 }
 
 /// What the client was made to ask, and two datagrams that are no valid requests.
@@ -200,11 +206,42 @@ fn compressed_traces_are_those_they_were() {
         assert_eq!(found, expected, "{packer}");
         let cut = std::fs::read(&path).unwrap();
         std::fs::write(&path, &cut[..cut.len() / 2]).unwrap();
-        let line = refusal(&path, &[]);
+        let (line, _) = complaint(&path, &[]);
         assert!(
             line.contains("cannot read") && line.contains("after"),
             "{line}"
         );
+    }
+}
+
+#[test]
+fn of_a_trace_that_is_cut_short_what_is_whole_is_told() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (path, json) = (file("cut"), file("json"));
+    // The last packets are replies, and the last line that tells a request is cut.
+    for (name, requests, place) in [
+        (CAPTURES[0], 23, "the last 137 bytes, from byte 8293 on"),
+        ("client_two_interfaces.pcapng", 46, "from byte 18240 on"),
+        ("usage_python.log", 20, "its last line, from byte "),
+        ("usage_rust.log", 19, "its last line, from byte "),
+    ] {
+        let whole = std::fs::read(sample(name)).unwrap();
+        let told = whole.windows(5).rposition(|part| part == b",200\n");
+        let end = told.map_or(whole.len() - 10, |at| at + 2);
+        std::fs::write(&path, &whole[..end]).unwrap();
+        let arguments = ["--json", json.to_str().unwrap()];
+        let (line, text) = complaint(&path, &arguments);
+        let found: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+        assert_eq!(found["requests"], requests, "{name}: {line}");
+        let says = line.contains("is cut short: ") && line.contains(place);
+        assert!(says, "{name}: {line}");
+        assert!(text.contains("not read to its end: "), "{name}: {text}");
+        // What the message says to do helps.
+        let kept = line.split_once("head -c ").unwrap().1;
+        let kept: usize = kept.split_once('`').unwrap().0.parse().unwrap();
+        std::fs::write(&path, &whole[..kept]).unwrap();
+        assert_eq!(inspect(&path)["requests"], requests, "{name}");
     }
 }
 
@@ -224,11 +261,6 @@ fn what_is_no_trace_gets_one_line() {
     assert_eq!(
         line(b"Dear Sir or Madam\n"),
         format!("loadgen: FILE is of no known kind: {expected}")
-    );
-    let whole = std::fs::read(sample(CAPTURES[0])).unwrap();
-    assert_eq!(
-        line(&whole[..whole.len() - 10]),
-        "loadgen: FILE is cut short: the last 137 bytes, from byte 8293 on, are not a whole packet\n"
     );
     let mut damaged = std::fs::read(sample("client_two_interfaces.pcapng")).unwrap();
     // The length of the second block.

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::harness::eventually;
 use crate::harness::programs::program;
 use crate::loadgen::Echo;
-use crate::replay::{CHECKS, PATIENCE, counting, loadgen, signal};
+use crate::replay::{CHECKS, PATIENCE, counting, is_fine, loadgen, run_with_a_stop, signal};
 
 fn read(json: &Path) -> Value {
     serde_json::from_slice(&fs::read(json).unwrap()).unwrap()
@@ -88,8 +88,8 @@ fn a_trace_that_stops_coming_ends_with_the_time() {
     input.write_all(digests.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     drop(input);
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{errors}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(is_fine(&output), "{errors}");
     let result = read(&json);
     let sent = result["sent"].as_u64().unwrap();
     assert!(sent > 0 && sent <= 1700, "{result}");
@@ -163,7 +163,7 @@ fn rates_of_a_run_that_was_stopped_are_those_of_its_time() {
     assert!(eventually(PATIENCE, || seen.load(Ordering::Relaxed) > 0));
     std::thread::sleep(std::time::Duration::from_millis(200));
     signal(&child, Signal::SIGINT);
-    assert!(child.wait_with_output().unwrap().status.success());
+    assert!(is_fine(&child.wait_with_output().unwrap()));
     let result = read(&json);
     assert_eq!(result["answered"], 1);
     // One in at least 200 ms.
@@ -221,6 +221,58 @@ fn outputs_replace_nothing_that_is_read_and_may_have_any_name() {
     let unreadable = std::ffi::OsStr::from_bytes(b"j\xff.json");
     let json = folder.path().join(unreadable);
     let output = replay().arg("--json").arg(&json).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    assert!(is_fine(&output), "{output:?}");
     assert!(File::open(&json).is_ok());
+}
+
+#[test]
+fn what_is_void_is_no_success_and_nothing_to_plan_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (json, html) = (file("json"), file("html"));
+    let ramp = [
+        "--from",
+        "500",
+        "--to",
+        "500",
+        "--step",
+        "1",
+        "--step-duration",
+        "3",
+    ];
+    for (command, arguments, requests) in [
+        ("replay", vec!["--rate", "500", "--duration", "3"], 300),
+        ("ramp", ramp.to_vec(), 500),
+    ] {
+        let (server, seen) = counting();
+        let target = server.address.to_string();
+        let fixed = [
+            CHECKS,
+            "--target",
+            &target,
+            "--timeout",
+            "5",
+            "--json",
+            &json,
+            "--html",
+            &html,
+        ];
+        let mut run = loadgen(command, &fixed);
+        let output = run_with_a_stop(run.args(&arguments), &seen, requests);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let page = fs::read_to_string(&html).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{command}: {errors}");
+        assert!(errors.contains("void"), "{command}: {errors}");
+        assert!(page.contains("class=\"banner bad\""), "{command}");
+        let plan = loadgen("plan", &[&json, "--target-rate", "1000"]);
+        let refused = { plan }.output().unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{command}: {refused:?}");
+        let errors = String::from_utf8(refused.stderr).unwrap();
+        assert!(
+            errors.contains("no plan can rest on these results: all 1 runs are void"),
+            "{errors}"
+        );
+        assert!(refused.stdout.is_empty());
+    }
 }

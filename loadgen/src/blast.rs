@@ -8,11 +8,11 @@ use pyzor_protocol::{Digest, Operation};
 
 use crate::closed_loop::{ClosedLoop, Counts, End, Work};
 use crate::cpu::{self, CpuReading, CpuUse, ProcessClock};
-use crate::environment::{Environment, command_line};
+use crate::environment::{Environment, command_line, has_room_for};
 use crate::error::Error;
 use crate::flags::BlastFlags;
 use crate::in_flight::REPLY_LIMIT;
-use crate::mix::Mix;
+use crate::mix::{KNOWN_BYTES, Mix};
 use crate::preload::Preload;
 use crate::replay::resolve;
 use crate::reply::Reply;
@@ -33,6 +33,7 @@ const PRELOAD_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) fn run(flags: &BlastFlags) -> Result<Verdict, Error> {
     let stop = StopSignal::take_over()?;
     try_files(flags.outputs.files(), [])?;
+    has_room_for(flags.traffic.known, KNOWN_BYTES)?;
     let environment = Environment::now();
     let target = resolve(&flags.closed.target)?;
     let server = flags.server_pid.map(ProcessClock::of).transpose()?;

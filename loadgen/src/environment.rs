@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::sys::utsname::uname;
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::result::epoch_s;
 
 /// The machine of the load generator, and when.
@@ -58,6 +59,24 @@ impl Environment {
             started_epoch_s: 1_799_999_999.0,
         }
     }
+}
+
+/// Fails if `known` digests of so many bytes each need more memory than there is: the kernel would end this program, or another.
+pub(crate) fn has_room_for(known: u32, bytes_each: usize) -> Result<(), Error> {
+    let available = file_field("/proc/meminfo", "MemAvailable").and_then(|text| kibibytes(&text));
+    fits(known, bytes_each, available.unwrap_or(u64::MAX))
+}
+
+fn fits(known: u32, bytes_each: usize, available: u64) -> Result<(), Error> {
+    let needed = u64::from(known).saturating_mul(bytes_each as u64);
+    if needed <= available {
+        return Ok(());
+    }
+    Err(Error::Memory {
+        known,
+        needed_mib: needed >> 20,
+        available_mib: available >> 20,
+    })
 }
 
 /// How this program was called: its name and the arguments as they were typed. Where it is installed is left out: that
@@ -113,6 +132,16 @@ mod tests {
         assert_eq!(called, ["loadgen", "blast", "--json", "/srv/a.json"]);
         assert_eq!(typed(&["loadgen"]), ["loadgen"]);
         assert_eq!(typed(&[]), [""]);
+    }
+
+    #[test]
+    fn more_memory_than_there_is_is_not_taken() {
+        fits(40_000_000, 48, 1_920_000_000).unwrap();
+        let error = fits(40_000_000, 48, 1_900_000_000).unwrap_err().to_string();
+        let expected =
+            "40000000 known digests take 1831 MiB of memory, and 1811 MiB are free: ask for fewer";
+        assert!(error.starts_with(expected), "{error}");
+        has_room_for(1, 48).unwrap();
     }
 
     #[test]

@@ -49,6 +49,15 @@ pub(crate) enum Error {
     EmptyTrace(PathBuf),
     #[error("{0} is of no known kind: expected {TRACES}")]
     UnknownTrace(PathBuf),
+    #[error(
+        "{known} known digests take {needed_mib} MiB of memory, and {available_mib} MiB are free: ask for fewer (--known, or known= \
+         of a synthetic mix)"
+    )]
+    Memory {
+        known: u32,
+        needed_mib: u64,
+        available_mib: u64,
+    },
     #[error("synthetic mix: {part}: {problem}")]
     Mix { part: String, problem: String },
     #[error("{0} can be read only once: --loop, ramp and knee need the trace in a file")]
@@ -57,6 +66,11 @@ pub(crate) enum Error {
         "nothing was sent: the trace ends before the warm-up of {0} s does, or there was no time after it"
     )]
     NothingSent(f64),
+    #[error(
+        "at {rate_per_s} requests a second nothing was sent in the time of a run: it is too short for that rate, or this machine too \
+         busy to send"
+    )]
+    NothingSentAt { rate_per_s: f64 },
     #[error("stopped before the knee was known")]
     StoppedSearch,
     #[error("{0} never ends: say how long with requests=N")]
@@ -78,13 +92,17 @@ pub(crate) enum Error {
         expected: &'static str,
     },
     #[error(
-        "{path} is cut short: the last {left} bytes, from byte {offset} on, are not a whole packet"
+        "{path} is cut short: the last {left} bytes, from byte {offset} on, are not a whole packet; `head -c {offset}` gives what is whole"
     )]
     CutTrace {
         path: PathBuf,
         offset: u64,
         left: usize,
     },
+    #[error(
+        "{path} is cut short: its last line, from byte {offset} on, is no whole one; `head -c {offset}` gives what is whole"
+    )]
+    CutLine { path: PathBuf, offset: u64 },
     #[error("{path} holds no {wanted}; passed over: {skipped}{hint}")]
     NoRequests {
         path: PathBuf,
@@ -116,6 +134,16 @@ pub(crate) enum Error {
         if *.generator { "give it a core of its own" } else { "begin lower, with --from, or ask for less" }
     )]
     NoKnee { lowest_per_s: f64, generator: bool },
+    #[error(
+        "this machine cannot generate load now: down to {lowest_per_s:.0} requests a second every run was late, and a lower \
+         rate would not help; stop what else runs here, or give the generator a core of its own (--core)"
+    )]
+    BusyMachine { lowest_per_s: f64 },
+    #[error(
+        "all {runs} runs are void, so nothing is known of the server; the last one, because {reason}; stop what else runs here, give \
+         the generator a core of its own (--core), or begin with a lower rate (--from)"
+    )]
+    AllVoid { runs: usize, reason: String },
     #[error("cannot send to {0}: {1}")]
     Send(SocketAddr, #[source] io::Error),
     #[error("cannot send from {} to {target}: {source}", source_address(*.address))]

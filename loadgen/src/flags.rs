@@ -13,8 +13,8 @@ use crate::plan;
 use crate::report::Outputs;
 use crate::trace::TraceOptions;
 
-/// Known digests of one run: each takes 48 bytes of memory here.
-pub(crate) const MAX_KNOWN: i64 = 20_000_000;
+/// Known digests of one run; `mix` says what each takes.
+pub(crate) const MAX_KNOWN: i64 = 100_000_000;
 /// A report of so many digests still fits into a datagram.
 const MAX_DIGESTS_A_REPORT: usize = 100;
 const MAX_SOCKETS: i64 = 4096;
@@ -46,6 +46,9 @@ pub(crate) enum Command {
     /// Keep a number of requests outstanding and measure the answers
     Blast(Box<BlastFlags>),
     /// Send a trace at its own times or at a rate, whatever is answered, and measure the answers
+    ///
+    /// Exit status: 0; 1 for an error, when an --assert is not met, and without any when the run is void. Of a trace that is cut short or
+    /// damaged, what comes before is sent and measured, and the status is 1.
     Replay(Box<ReplayFlags>),
     /// Search the highest rate at which objectives are met
     ///
@@ -55,10 +58,18 @@ pub(crate) enum Command {
     /// took over 1 % of all cores' time count less; those that miss because the generator fell behind name it as the limit.
     ///
     /// The likely interval of one search holds for the minutes it took: machines drift, and only --repeats shows by how much.
+    ///
+    /// Exit status: 0; 1 for an error, when an --assert is not met, when every run is void, and when the machine makes requests late at
+    /// any rate: the search is given up then.
     Knee(Box<KneeFlags>),
     /// Send at one rate after another and measure the answers at each
+    ///
+    /// Exit status: 0; 1 for an error, when an --assert is not met, and when every run is void.
     Ramp(Box<RampFlags>),
     /// Say what is in a trace: rates, operations, digests, sources
+    ///
+    /// Exit status: 0; 1 for an error. Of a trace that is cut short or damaged it says what comes before, and why the rest could not be
+    /// read: the status is 1.
     Inspect(InspectFlags),
     /// Say whether one build's results are better or worse than another's
     ///
@@ -140,7 +151,7 @@ pub(crate) struct Traffic {
     /// The operation asked for; mix: checks and reports
     #[arg(long, value_enum, default_value = "check")]
     pub(crate) op: Asked,
-    /// How many digests are known: the first ones of the seed's sequence
+    /// How many digests are known: the first ones of the seed's sequence, at most 100 million. Each takes 48 bytes of memory
     #[arg(long, value_name = "K", default_value = "10000", value_parser = value_parser!(u32).range(1..=MAX_KNOWN))]
     pub(crate) known: u32,
     /// Share of checks that ask about a digest nobody ever reported, 0 to 1

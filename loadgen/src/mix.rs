@@ -9,6 +9,11 @@ use crate::request::{Template, Thread};
 /// A digest as it travels.
 pub(crate) type HexDigest = [u8; Digest::HEX_DIGITS];
 
+/// Memory for one known digest of a [`Mix`]: itself, and its cell of a [`Zipf`].
+pub(crate) const KNOWN_BYTES: usize = size_of::<HexDigest>() + size_of::<Cell>();
+/// Memory for one rank while a [`Zipf`] is made, at most.
+pub(crate) const RANK_BYTES: usize = 32;
+
 /// A small, fast source of random numbers (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators",
 /// 2014). Neighbouring seeds give unrelated streams.
 #[derive(Clone, Debug)]

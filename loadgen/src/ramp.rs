@@ -1,8 +1,7 @@
 //! A staircase of rates: latency and loss at each step.
 
-use std::fmt::Write as _;
-
 use crate::error::Error;
+use crate::knee::forecast::in_words;
 use crate::load_flags::RampFlags;
 use crate::report::assertion::Assertion;
 use crate::report::terminal::{grouped_float, percent};
@@ -19,10 +18,16 @@ pub(crate) fn run(flags: &RampFlags) -> Result<Verdict, Error> {
     let rates = rates(flags.from, flags.to, flags.step)?;
     try_files(flags.outputs.files(), flags.load.inputs())?;
     let mut trials = Trials::new("ramp", &flags.load, &flags.trial)?;
-    print(heading() + "\n")?;
+    let step = flags.trial.warmup + flags.step_duration;
+    let all = step * u32::try_from(rates.len()).unwrap_or(u32::MAX);
+    let (steps, time) = (rates.len(), in_words(all));
+    print(format!(
+        "{steps} rates, about {time} in all\n{}\n",
+        heading()
+    ))?;
     let mut runs = Vec::new();
     let climbed = climb(flags, rates, &mut trials, &mut runs);
-    trials.warn(&runs);
+    let all_void = trials.warn(&runs);
     let series = Series {
         format: FORMAT,
         kind: "ramp".to_owned(),
@@ -35,7 +40,9 @@ pub(crate) fn run(flags: &RampFlags) -> Result<Verdict, Error> {
         flags.outputs.write(&series, &[], page)?;
     }
     let verdict = flags.outputs.check(|assertion| missed(assertion, &series));
-    if climbed? || assertions.is_empty() {
+    let is_whole = climbed?;
+    all_void?;
+    if is_whole || assertions.is_empty() {
         Ok(verdict)
     } else {
         say("not met: stopped before the last rate");
@@ -50,8 +57,10 @@ fn climb(
     trials: &mut Trials<'_>,
     runs: &mut Vec<RunResult>,
 ) -> Result<bool, Error> {
-    for rate_per_s in rates {
-        let run = match trials.run(rate_per_s, flags.step_duration) {
+    let all = rates.len();
+    for (number, rate_per_s) in (1..).zip(rates) {
+        let which = format!("rate {number} of {all}");
+        let run = match trials.run(rate_per_s, flags.step_duration, which) {
             Err(Error::Stopped) if !runs.is_empty() => return Ok(false),
             run => run?,
         };
@@ -101,10 +110,22 @@ fn rates(from: f64, to: f64, step: f64) -> Result<Vec<f64>, Error> {
         .collect())
 }
 
+/// Of the columns, which are printed line by line: for 100 million requests a second, and for 100 s.
+const WIDTHS: [usize; 8] = [11, 11, 9, 10, 10, 10, 10, 10];
+
 pub(crate) fn heading() -> String {
-    format!(
-        "{:>10} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10}",
-        "intended/s", "answered/s", "lost", "p50 us", "p99", "p99.9", "max", "late p99"
+    columns(
+        &[
+            "intended/s",
+            "answered/s",
+            "lost",
+            "p50 us",
+            "p99",
+            "p99.9",
+            "max",
+            "late p99",
+        ]
+        .map(str::to_owned),
     )
 }
 
@@ -116,25 +137,29 @@ pub(crate) fn line(run: &RunResult) -> String {
         .percentiles();
     let schedule = run.schedule.as_ref();
     let lag = schedule.map_or(0.0, |schedule| schedule.lag.percentiles().p99_us);
-    let mut line = format!(
-        "{:>10} {:>11} {:>9}",
+    let mut line = columns(&[
         grouped_float(run.intended_rate_per_s()),
         grouped_float(run.rate_per_s),
         percent_lost(run),
-    );
-    for point in [
-        latency.p50_us,
-        latency.p99_us,
-        latency.p99_9_us,
-        latency.max_us,
-    ] {
-        let _ = write!(line, " {:>9}", grouped_float(point));
-    }
-    let _ = write!(line, " {:>10}", grouped_float(lag));
+        grouped_float(latency.p50_us),
+        grouped_float(latency.p99_us),
+        grouped_float(latency.p99_9_us),
+        grouped_float(latency.max_us),
+        grouped_float(lag),
+    ]);
     if run.ended_early {
         line += "   stopped";
     }
     line
+}
+
+/// Whatever is wider than its column still stands apart.
+fn columns(cells: &[String; 8]) -> String {
+    let cells = cells.iter().zip(WIDTHS);
+    let cells: Vec<String> = cells
+        .map(|(cell, width)| format!("{cell:>width$}"))
+        .collect();
+    cells.join(" ")
 }
 
 fn percent_lost(run: &RunResult) -> String {

@@ -49,18 +49,30 @@ impl<'f> Trials<'f> {
         })
     }
 
-    /// Runs at `rate_per_s` for `duration` after the warm-up.
-    pub(crate) fn run(&mut self, rate_per_s: f64, duration: Duration) -> Result<RunResult, Error> {
+    /// Runs at `rate_per_s` for `duration` after the warm-up. `which` of all runs it is stands on the terminal meanwhile.
+    pub(crate) fn run(
+        &mut self,
+        rate_per_s: f64,
+        duration: Duration,
+        which: String,
+    ) -> Result<RunResult, Error> {
         self.plan.pace = self.flags.pace(rate_per_s);
         self.plan.duration = Some(duration);
         let environment = Environment::now();
-        let mut progress = Progress::new(true, duration);
-        let mut measured = open_loop::run(
+        let mut progress = Progress::of_trial(which, duration);
+        let measured = open_loop::run(
             &self.plan,
             &mut self.playlist,
             &self.patience,
             &mut progress,
-        )?;
+        );
+        progress.finish();
+        // The trace starts again when it ends.
+        let nothing_sent = |error| match error {
+            Error::NothingSent(_) => Error::NothingSentAt { rate_per_s },
+            other => other,
+        };
+        let mut measured = measured.map_err(nothing_sent)?;
         // Part of a run at this rate says nothing of the rate; the runs before do.
         if let Some(failure) = measured.take_failure() {
             return Err(failure);
@@ -69,16 +81,24 @@ impl<'f> Trials<'f> {
     }
 
     /// Says what could not be rewritten in all `runs`, and why the latest of those that are void is.
-    pub(crate) fn warn(&mut self, runs: &[RunResult]) {
+    ///
+    /// # Errors
+    /// When all are.
+    pub(crate) fn warn(&mut self, runs: &[RunResult]) -> Result<(), Error> {
         replay::warn(&mut self.playlist);
         let mut reasons = runs.iter().filter_map(|run| run.void.as_ref());
-        if let Some(reason) = reasons.next_back() {
-            let count = reasons.count() + 1;
-            let all = runs.len();
-            say(format_args!(
-                "{count} of {all} runs are void, the last one because {reason}"
-            ));
+        let Some(reason) = reasons.next_back() else {
+            return Ok(());
+        };
+        let (count, all) = (reasons.count() + 1, runs.len());
+        if count == all {
+            let reason = reason.clone();
+            return Err(Error::AllVoid { runs: all, reason });
         }
+        say(format_args!(
+            "{count} of {all} runs are void, the last one because {reason}"
+        ));
+        Ok(())
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum Need {
     Mails,
     /// Python's gdbm module (Debian `python3-gdbm`) within reach of the reference server.
     Gdbm,
+    /// Redis (Debian `redis-tools`), and its Python library within reach of the reference server.
+    Redis,
     /// `HdrHistogram`'s Python library in a virtual environment.
     HdrHistogram,
     /// Debian's `spamassassin`.
@@ -70,7 +72,11 @@ impl Need {
                 reference::mails().all(|directory| directory.exists()),
                 "messages from every source of tests/install_mails.sh",
             ),
-            Self::Gdbm => (imports_gdbm(), "python3-gdbm"),
+            Self::Gdbm => (reference_imports("_gdbm"), "python3-gdbm"),
+            Self::Redis => (
+                runs(reference::REDIS, &["--version"]) && reference_imports("redis"),
+                "redis-tools and python3-redis",
+            ),
             Self::HdrHistogram => (
                 reference::hdr_python().exists(),
                 "HdrHistogram's Python library",
@@ -118,11 +124,11 @@ fn append(path: &Path, line: &str) {
         .expect("the file that counts skipped tests is writable");
 }
 
-fn imports_gdbm() -> bool {
+fn reference_imports(module: &str) -> bool {
     reference::python().exists()
         && runs(
             &reference::python().display().to_string(),
-            &["-c", "import _gdbm"],
+            &["-c", &format!("import {module}")],
         )
 }
 

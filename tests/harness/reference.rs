@@ -11,6 +11,9 @@ use super::programs::target;
 /// Short enough to count for the digest: longer words may be random identifiers, and are left out.
 const WORD_LENGTH: usize = 8;
 
+/// Redis's server: this program is it, under another name. Debian's package of the server would start one.
+pub(crate) const REDIS: &str = "redis-check-rdb";
+
 /// The Python interpreter that can import the reference's library.
 pub(crate) fn python() -> PathBuf {
     program("python3")

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use crate::error::Error;
 use crate::flags::CompareFlags;
 use crate::report::Verdict;
+use crate::report::columns::{Row as TableRow, table};
 use crate::report::terminal::grouped_float;
 use crate::result::{RunResult, ScheduleKind};
 use crate::stdio::print;
@@ -321,28 +322,31 @@ fn schedule(run: &RunResult) -> String {
     }
 }
 
+/// Usual widths of the columns.
+const WIDTHS: [usize; 5] = [22, 14, 14, 11, 9];
+
+impl Row {
+    fn shown(&self) -> TableRow {
+        let cells = [
+            self.quantity.name().to_owned(),
+            self.quantity.shown(self.before),
+            self.quantity.shown(self.after),
+            format!("{:+.2} %", self.change * 100.0),
+            format!("{:.4}", self.chance),
+        ];
+        TableRow::new(cells, format!("   {}", self.outcome))
+    }
+}
+
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for difference in &self.differences {
             writeln!(f, "note: the sides differ in {difference}")?;
         }
-        writeln!(
-            f,
-            "{:<22}{:>14}{:>14}{:>11}{:>9}   verdict",
-            "", "before", "after", "change", "chance"
-        )?;
-        for row in &self.rows {
-            writeln!(
-                f,
-                "{:<22}{:>14}{:>14}{:>11}{:>9.4}   {}",
-                row.quantity.name(),
-                row.quantity.shown(row.before),
-                row.quantity.shown(row.after),
-                format!("{:+.2} %", row.change * 100.0),
-                row.chance,
-                row.outcome
-            )?;
-        }
+        let heads = ["", "before", "after", "change", "chance"].map(str::to_owned);
+        let heads = std::iter::once(TableRow::new(heads, "   verdict"));
+        let rows: Vec<TableRow> = heads.chain(self.rows.iter().map(Row::shown)).collect();
+        write!(f, "{}", table(&rows, &WIDTHS))?;
         writeln!(f, "\noverall: {} ({} pairs)", self.overall(), self.pairs)?;
         if self.pairs < MIN_PAIRS {
             writeln!(

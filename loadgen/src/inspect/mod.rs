@@ -28,7 +28,7 @@ use crate::stdio::print;
 use crate::trace;
 use survey::Survey;
 
-/// Reads the whole trace, prints what is in it, and writes it.
+/// Reads the whole trace, prints what is in it, and writes it; of one that is cut or damaged, what comes before that.
 pub(crate) fn run(flags: &InspectFlags) -> Result<(), Error> {
     let file = &flags.trace.file;
     try_files([&flags.json], [file.as_path()])?;
@@ -37,13 +37,18 @@ pub(crate) fn run(flags: &InspectFlags) -> Result<(), Error> {
         return Err(Error::Endless(file.clone()));
     }
     let mut survey = Survey::new(trace.format());
+    let mut failure = None;
     for event in &mut trace {
-        survey.count(&event?);
+        match event {
+            Ok(event) => survey.count(&event),
+            // It is the last.
+            Err(error) => failure = Some(error),
+        }
     }
-    let summary = survey.summary(file, trace.skipped());
+    let summary = survey.summary(file, trace.skipped(), failure.as_ref());
     print(&summary)?;
-    match &flags.json {
-        Some(path) => write_json(&summary, path),
-        None => Ok(()),
+    if let Some(path) = &flags.json {
+        write_json(&summary, path)?;
     }
+    failure.map_or(Ok(()), Err)
 }

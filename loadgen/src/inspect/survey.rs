@@ -16,6 +16,7 @@ use super::summary::{
     Count, DigestSummary, RateSummary, SourceSummary, Summary, TopShares, UserSummary,
 };
 use super::zipf_fit::ZipfFit;
+use crate::error::Error;
 use crate::trace::{Event, Format, Skipped};
 
 /// Digests counted one by one, each in some 50 bytes; of more, a sample is.
@@ -92,7 +93,13 @@ impl Survey {
         *self.digests_a_request.entry(digests).or_default() += 1;
     }
 
-    pub(super) fn summary(&self, path: &Path, skipped: &Skipped) -> Summary {
+    /// `failure` is why the trace was not read to its end, if so.
+    pub(super) fn summary(
+        &self,
+        path: &Path,
+        skipped: &Skipped,
+        failure: Option<&Error>,
+    ) -> Summary {
         let tells_threads = matches!(self.format, Format::Pcap | Format::Pcapng);
         Summary {
             trace: path.display().to_string(),
@@ -109,7 +116,7 @@ impl Survey {
             duplicates: tells_threads.then(|| self.duplicates.total()),
             malformed: self.malformed,
             skipped: skipped.clone(),
-            notes: self.notes(skipped),
+            notes: self.notes(skipped, failure),
         }
     }
 
@@ -158,8 +165,11 @@ impl Survey {
     }
 
     /// What must be known to read the numbers rightly.
-    fn notes(&self, skipped: &Skipped) -> Vec<String> {
+    fn notes(&self, skipped: &Skipped, failure: Option<&Error>) -> Vec<String> {
         let mut notes = Vec::new();
+        if let Some(failure) = failure {
+            notes.push(format!("not read to its end: {failure}"));
+        }
         if self.format == Format::UsageLog {
             notes.push(format!(
                 "a usage log does not tell what refused requests asked: {} are missing; nor Thread, port, nor what \

@@ -3,13 +3,17 @@
 //! | file | job |
 //! | --- | --- |
 //! | `search` | one search: which rate to run next |
+//! | `forecast` | how long all searches will take |
 //! | `belief` | what the runs so far say of the knee, each of which may be mistaken |
 //!
 //! Here the searches are made, printed, and put together. A run that is void and misses an objective says nothing of the
 //! server, unless it misses by more than the generator was late: then the generator is the limit.
 
 mod belief;
+pub(crate) mod forecast;
 mod search;
+
+use std::time::Instant;
 
 use crate::error::Error;
 use crate::load_flags::KneeFlags;
@@ -21,12 +25,18 @@ use crate::report::{Verdict, html, try_files};
 use crate::result::{FORMAT, Knee, KneeLimit, RunResult, Series};
 use crate::stdio::{print, say};
 use crate::trials::{Outcome, Trials, outcome};
+use forecast::Forecast;
 use search::{Attempt, Found, Search, most_common};
 
 /// A run that misses says little if a hypervisor took more of all cores' time.
 const MAX_STOLEN_SHARE: f64 = 0.01;
 /// A later search begins at this share of what the first one found.
 const LATER_START: f64 = 0.5;
+/// The generator had next to nothing to do in a run of which it waited for this share.
+const MOSTLY_IDLE: f64 = 0.9;
+/// A machine is too busy that takes such a share of the time before a run, in pauses so long that a request in one is too late.
+const MUCH_PAUSED: f64 = 0.1;
+const LONG_PAUSE_US: f64 = 1000.0;
 /// The least confidence of the interval, where there are searches enough for it.
 const CONFIDENCE: f64 = 0.9;
 
@@ -52,7 +62,7 @@ pub(crate) fn run(flags: &KneeFlags) -> Result<Verdict, Error> {
     let mut runs = Vec::new();
     print(heading() + "\n")?;
     let (found, failure) = search_all(flags, &objectives, &mut trials, &mut runs);
-    trials.warn(&runs);
+    let all_void = trials.warn(&runs);
     let series = Series {
         format: FORMAT,
         kind: "knee".to_owned(),
@@ -72,7 +82,17 @@ pub(crate) fn run(flags: &KneeFlags) -> Result<Verdict, Error> {
             .filter_map(|each| each.check_numbers(last).err());
         why.for_each(|why| say(format_args!("not met: {why}")));
     }
-    match (failure.map_or(printed, Err), &series.knee) {
+    let last = series.runs.last().and_then(|run| run.schedule.as_ref());
+    if let (Some(Error::BusyMachine { .. }), Some(gaps)) =
+        (&failure, last.and_then(|schedule| schedule.machine))
+    {
+        say(format_args!(
+            "before the last run, when nothing was to be done, pauses took {} of the time, and the longest {} us",
+            percent(gaps.paused_share),
+            grouped_float(gaps.longest_pause_us)
+        ));
+    }
+    match (failure.map_or(printed, Err).and(all_void), &series.knee) {
         (Err(failure), _) => Err(failure),
         (Ok(()), None) if series.runs.is_empty() => Err(Error::Stopped),
         (Ok(()), None) => Err(Error::StoppedSearch),
@@ -91,23 +111,33 @@ fn search_all(
 ) -> (Vec<Found>, Option<Error>) {
     let mut found = Vec::new();
     let mut from_per_s = flags.from;
+    let run_time = flags.trial.warmup + flags.trial_duration;
+    let mut forecast = Forecast::new(flags.repeats, run_time);
     for _ in 0..flags.repeats {
+        let search = Search {
+            from_per_s,
+            to_per_s: flags.to,
+            resolution: flags.resolution / 100.0,
+        };
+        forecast.begin_search(search.most_runs());
+        if let Err(error) = print(format!("{forecast}\n")) {
+            return (found, Some(error));
+        }
         let mut attempt = |rate_per_s| {
-            let run = trials.run(rate_per_s, flags.trial_duration)?;
+            let began = Instant::now();
+            let run = trials.run(rate_per_s, flags.trial_duration, forecast.of_run())?;
+            forecast.count_run(began.elapsed());
             let outcome = outcome(&run, objectives);
             let is_disturbed = run.stolen_share() > MAX_STOLEN_SHARE;
+            let is_machines_fault = is_machines_fault(&run);
             let line = format!("{}   {outcome}{}\n", line(&run), remark(&run, outcome));
             runs.push(run);
             print(line)?;
             Ok(Attempt {
                 outcome,
                 is_disturbed,
+                is_machines_fault,
             })
-        };
-        let search = Search {
-            from_per_s,
-            to_per_s: flags.to,
-            resolution: flags.resolution / 100.0,
         };
         match search.run(&mut attempt) {
             Ok(Some(knee)) => {
@@ -123,6 +153,17 @@ fn search_all(
         }
     }
     (found, None)
+}
+
+/// Whether requests were late though the generator waited for their time for most of the run, or on a machine that had taken much
+/// time from it before, when it had nothing to do: a lower rate does not help.
+fn is_machines_fault(run: &RunResult) -> bool {
+    let is_lateness_all = run.void.is_some() && run.longest_lag_us().is_some();
+    let gaps = run.schedule.as_ref().and_then(|schedule| schedule.machine);
+    let is_taken = gaps.is_some_and(|gaps| {
+        gaps.paused_share >= MUCH_PAUSED && gaps.longest_pause_us >= LONG_PAUSE_US
+    });
+    is_lateness_all && (is_taken || run.generator_idle_share >= MOSTLY_IDLE)
 }
 
 /// What must be known to understand an outcome.
@@ -241,6 +282,29 @@ mod tests {
         assert_eq!(limit(&[generator, server, server]), Some(server));
         assert_eq!(limit(&[generator, server]), Some(generator));
         assert_eq!(limit(&[KneeLimit::Asked, server]), Some(KneeLimit::Asked));
+    }
+
+    #[test]
+    fn a_busy_machine_is_told_from_a_slow_generator() {
+        let is_machines_fault = |paused_share, longest_pause_us, idle_share, void: bool| {
+            let mut run = scheduled(example(1.0), 10_000.0);
+            run.generator_idle_share = idle_share;
+            run.void = void.then(|| "late".to_owned());
+            if let Some(schedule) = &mut run.schedule {
+                schedule.longest_lag_us = Some(5_000.0);
+                schedule.machine = Some(MachineGaps {
+                    longest_pause_us,
+                    paused_share,
+                    ..MachineGaps::default()
+                });
+            }
+            is_machines_fault(&run)
+        };
+        assert!(is_machines_fault(0.6, 8_234.0, 0.5, true));
+        assert!(is_machines_fault(0.0, 0.0, 0.95, true));
+        assert!(!is_machines_fault(0.6, 900.0, 0.5, true));
+        assert!(!is_machines_fault(0.05, 8_234.0, 0.1, true));
+        assert!(!is_machines_fault(0.6, 8_234.0, 0.95, false));
     }
 
     #[test]

@@ -21,7 +21,9 @@ const MISTAKEN_WHEN_DISTURBED: f64 = 0.3;
 /// How sure the interval is.
 const LIKELY: f64 = 0.9;
 /// Runs for one knee, at most. A quiet machine needs about 18.
-const MAX_RUNS: usize = 60;
+const MAX_RUNS: u32 = 60;
+/// Rates one after the other, half as high each, at which the machine must have made every run late to be given up.
+const HOPELESS_RATES: u32 = 2;
 /// Below this rate nothing is looked for, in requests a second.
 const LOWEST_RATE_PER_S: f64 = 1.0;
 
@@ -39,6 +41,8 @@ pub(super) struct Attempt {
     pub(super) outcome: Outcome,
     /// The machine was not itself.
     pub(super) is_disturbed: bool,
+    /// The machine made requests late, whatever the generator had to do: it would be late at a lower rate, too.
+    pub(super) is_machines_fault: bool,
 }
 
 /// What one search found.
@@ -53,6 +57,20 @@ pub(super) struct Found {
 }
 
 impl Search {
+    /// How many runs it takes at most.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "rates are between 1e-5 and 1e8 requests a second"
+    )]
+    pub(super) fn most_runs(&self) -> u32 {
+        let from = self.from_per_s.min(self.to_per_s);
+        let octaves = |low: f64, high: f64| (high / low).log2().ceil().max(0.0) as u32;
+        let up = octaves(from, self.to_per_s);
+        let down = octaves(LOWEST_RATE_PER_S, from);
+        DISTURBED_TRIES * (1 + up.max(down)) + MAX_RUNS
+    }
+
     /// `attempt` runs a rate. `None` if it was stopped.
     pub(super) fn run(
         &self,
@@ -73,8 +91,17 @@ impl Search {
         // The highest rate that was met, and the lowest that was not.
         let (mut low, mut high) = (None::<f64>, None::<(f64, KneeLimit)>);
         let mut rate = self.from_per_s.min(self.to_per_s);
+        let mut hopeless = 0;
         loop {
-            match several(rate, attempt)? {
+            let Tried {
+                outcome,
+                is_machines_fault,
+            } = several(rate, attempt)?;
+            hopeless = if is_machines_fault { hopeless + 1 } else { 0 };
+            if low.is_none() && hopeless >= HOPELESS_RATES {
+                return Err(Error::BusyMachine { lowest_per_s: rate });
+            }
+            match outcome {
                 Outcome::Stopped => return Ok(None),
                 Outcome::Met => low = Some(rate),
                 missed => high = Some((rate, limit(missed))),
@@ -117,6 +144,7 @@ impl Search {
             let Attempt {
                 outcome,
                 is_disturbed,
+                ..
             } = attempt(rate_per_s)?;
             let mistaken = if is_disturbed {
                 MISTAKEN_WHEN_DISTURBED
@@ -181,17 +209,27 @@ pub(super) fn most_common(limits: &[KneeLimit]) -> Option<KneeLimit> {
     found.filter(|_| !limits.is_empty())
 }
 
+/// What came out of some runs of one rate.
+struct Tried {
+    outcome: Outcome,
+    /// Of each of them.
+    is_machines_fault: bool,
+}
+
 /// Runs a rate until it meets the objectives or has failed.
 fn several(
     rate_per_s: f64,
     attempt: &mut impl FnMut(f64) -> Result<Attempt, Error>,
-) -> Result<Outcome, Error> {
+) -> Result<Tried, Error> {
     let mut failures = 0;
+    let mut is_always_machines_fault = true;
     loop {
         let Attempt {
             outcome,
             is_disturbed,
+            is_machines_fault,
         } = attempt(rate_per_s)?;
+        is_always_machines_fault &= is_machines_fault && outcome == Outcome::Void;
         failures += if is_disturbed {
             1
         } else {
@@ -199,7 +237,10 @@ fn several(
         };
         let is_over = matches!(outcome, Outcome::Met | Outcome::Stopped);
         if is_over || failures >= DISTURBED_TRIES {
-            return Ok(outcome);
+            return Ok(Tried {
+                outcome,
+                is_machines_fault: is_always_machines_fault,
+            });
         }
     }
 }
@@ -219,6 +260,7 @@ mod tests {
         Attempt {
             outcome,
             is_disturbed: false,
+            is_machines_fault: false,
         }
     }
 
@@ -372,6 +414,63 @@ mod tests {
             })
         });
         assert_near(&found.unwrap().unwrap(), 5000.0, 0.05);
+    }
+
+    #[test]
+    fn a_machine_that_is_too_busy_at_any_rate_is_given_up() {
+        let mut runs = 0;
+        let busy = |rate: f64, from: f64| Attempt {
+            is_machines_fault: rate < from,
+            ..attempt(Outcome::Void)
+        };
+        let error = SEARCH.run(&mut |rate| {
+            runs += 1;
+            Ok(busy(rate, 1e9))
+        });
+        let lowest = error.unwrap_err();
+        assert!(
+            matches!(lowest, Error::BusyMachine { lowest_per_s } if (lowest_per_s - 500.0).abs() < 1.0),
+            "{lowest}"
+        );
+        assert_eq!(runs, 4);
+        // A generator that is too slow, or late but once, goes on to lower rates.
+        let mut runs = 0;
+        let found = SEARCH.run(&mut |rate| {
+            runs += 1;
+            Ok(if rate > 100.0 {
+                busy(rate, 600.0 * f64::from(runs % 2))
+            } else {
+                is_met(true)
+            })
+        });
+        assert_near(&found.unwrap().unwrap(), 100.0, 0.02);
+    }
+
+    #[test]
+    fn no_search_takes_more_runs_than_it_says() {
+        for knee in [0.5, 1.5, 999.0, 77_777.0, 1e9] {
+            let mut runs = 0;
+            let _ = SEARCH.run(&mut |rate| {
+                runs += 1;
+                // As long as it can take: every rate but the last is tried again, and no two agree.
+                let is_disturbed = true;
+                Ok(Attempt {
+                    is_disturbed,
+                    ..is_met((rate <= knee) == (runs % 4 == 0))
+                })
+            });
+            assert!(runs <= SEARCH.most_runs(), "{runs} for {knee}");
+        }
+        // 14 times twice as much, and that rate itself.
+        assert_eq!(
+            Search {
+                from_per_s: 1000.0,
+                to_per_s: 1e7,
+                resolution: 0.02
+            }
+            .most_runs(),
+            60 + 4 * 15
+        );
     }
 
     #[test]

@@ -11,12 +11,13 @@ pub(crate) use model::{age_days, bytes as size, growth};
 
 use crate::error::Error;
 use crate::flags::PlanFlags;
+use crate::report::columns::{Row, table};
 use crate::report::html::page::{self, Cell, Table, Tile};
-use crate::report::html::{short, three_digits, time};
+use crate::report::html::{bytes, short, three_digits, time};
 use crate::report::terminal::{grouped_float, percent};
 use crate::report::{try_files, write_file};
 use crate::result::{Knee, KneeLimit, RunResult, Saved};
-use crate::stdio::print;
+use crate::stdio::{print, say};
 use model::{
     DISK_COPIES, Demand, FILTER_BYTES_A_DIGEST, FILTERS_AT_ONCE, HOT_SET_BYTES_A_DIGEST, Measured,
     Plan, STORE_RUN, StoreCosts,
@@ -26,6 +27,14 @@ use model::{
 pub(crate) fn run(flags: &PlanFlags) -> Result<(), Error> {
     try_files([&flags.html], flags.results.iter().map(PathBuf::as_path))?;
     let (runs, knee) = read(&flags.results)?;
+    let void_runs = runs.iter().filter(|run| run.void.is_some()).count();
+    if let Some(reason) = runs.iter().rev().find_map(|run| run.void.as_ref())
+        && void_runs == runs.len()
+    {
+        return Err(Error::Plan(format!(
+            "no plan can rest on these results: all {void_runs} runs are void, the last one because {reason}; measure again"
+        )));
+    }
     let knee_per_s = knee.as_ref().map(|knee| knee.rate_per_s);
     let measured = Measured::of(&runs, knee_per_s).ok_or_else(|| {
         let why = "no run says anything of the server: all are void, or without an answer";
@@ -47,6 +56,8 @@ pub(crate) fn run(flags: &PlanFlags) -> Result<(), Error> {
         knee,
         measured,
         demand,
+        runs: runs.len(),
+        void_runs,
         files: flags
             .results
             .iter()
@@ -54,6 +65,9 @@ pub(crate) fn run(flags: &PlanFlags) -> Result<(), Error> {
             .collect(),
     };
     let printed = print(&report);
+    if let Some(warning) = report.void_warning() {
+        say(warning);
+    }
     if let Some(path) = &flags.html {
         let html = report.html();
         write_file(path, |out| std::io::Write::write_all(out, html.as_bytes()))?;
@@ -98,6 +112,9 @@ struct Report {
     measured: Measured,
     demand: Demand,
     knee: Option<Knee>,
+    /// In all results, and those of them that are void.
+    runs: usize,
+    void_runs: usize,
     files: Vec<String>,
 }
 
@@ -337,7 +354,7 @@ impl Report {
                 page::escaped(&title),
                 page::escaped(&self.files.join(", "))
             ),
-            self.warning(),
+            self.warnings(),
             page::tiles(&tiles),
             page::section("What it rests on", &assumptions.html()),
             page::section(
@@ -348,40 +365,35 @@ impl Report {
         page::page(&title, &body.concat())
     }
 
-    fn warning(&self) -> String {
-        if self.plan.latency.is_some() {
-            return String::new();
-        }
-        page::banner(
-            "warn",
-            "No run was made at the planned load of a host or above it: its latency is not known. Make one with loadgen ramp.",
-        )
+    fn void_warning(&self) -> Option<String> {
+        let (void, all) = (self.void_runs, self.runs);
+        (void > 0).then(|| {
+            format!("{void} of the {all} runs are void: the plan may rest on less than the server can do")
+        })
+    }
+
+    fn warnings(&self) -> String {
+        let unknown_latency = self.plan.latency.is_none().then(|| {
+            "No run was made at the planned load of a host or above it: its latency is not known. Make one with loadgen ramp.".to_owned()
+        });
+        let warnings = self.void_warning().into_iter().chain(unknown_latency);
+        warnings.map(|text| page::banner("warn", &text)).collect()
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, value, note) in self.answers() {
-            writeln!(f, "{name:<18}{value:>14}   {note}")?;
-        }
+        let answers = self.answers().into_iter();
+        let rows: Vec<Row> = answers
+            .map(|(name, value, note)| Row::new([name.to_owned(), value], format!("   {note}")))
+            .collect();
+        write!(f, "{}", table(&rows, &[18, 14]))?;
         writeln!(f, "\nassumed")?;
         for each in self.assumptions() {
             writeln!(f, "  {:<27}{}   ({})", each.name, each.value, each.source)?;
         }
         Ok(())
     }
-}
-
-/// In the unit that suits them, of 1024 each.
-fn bytes(count: f64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut size = count;
-    let mut unit = 0;
-    while size >= 1023.5 && unit + 1 < UNITS.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    format!("{} {}", three_digits(size), UNITS[unit])
 }
 
 #[cfg(test)]
@@ -405,6 +417,8 @@ mod tests {
             measured,
             demand,
             knee: None,
+            runs: 3,
+            void_runs: 2,
             files: vec!["<a>.json".to_owned()],
         }
     }
@@ -458,13 +472,6 @@ mod tests {
         let html = report(40_000.0).html();
         assert!(html.contains("<dt>Hosts</dt><dd>3<small>"), "{html}");
         assert!(html.contains("&lt;a&gt;.json") && !html.contains("<a>"));
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(
-            [0.0, 1_023.0, 1_024.0, 268_435_456.0].map(bytes),
-            ["0 B", "1023 B", "1 KiB", "256 MiB"]
-        );
+        assert!(html.contains("2 of the 3 runs are void"), "{html}");
     }
 }

@@ -1,7 +1,7 @@
 //! What a run says of itself, in every form that is asked for.
 //!
 //! - `progress`: while it runs;
-//! - `terminal`: the summary at its end;
+//! - `terminal`: the summary at its end; `columns`: its tables, and those of other commands;
 //! - `html`: a page of its own;
 //! - `csv`, `hgrm`, `hlog`: the timeline, the percentiles and the timeline's histograms, for other programs;
 //! - `series`: what many runs say together;
@@ -9,6 +9,7 @@
 //! - `assertion`: what the run is held to.
 
 pub(crate) mod assertion;
+pub(crate) mod columns;
 mod csv;
 mod files;
 mod hgrm;
@@ -103,7 +104,15 @@ impl Outputs {
         Ok(self.check(run))
     }
 
+    /// Without an assertion a run that is void fails: whoever does not read the summary must not take it for a good one. With some,
+    /// each says whether it can be made.
     fn check(&self, run: &RunResult) -> Verdict {
+        if let Some(reason) = &run.void
+            && self.assertions.is_empty()
+        {
+            say(format_args!("the run is void: {reason}"));
+            return Verdict::Missed;
+        }
         let outcomes = self.assertions.iter().map(|assertion| assertion.check(run));
         let missed: Vec<String> = outcomes.filter_map(Result::err).collect();
         for line in &missed {

@@ -16,6 +16,8 @@ const CLEAR_LINE: &str = "\r\x1b[2K";
 #[derive(Debug)]
 pub(crate) struct Progress {
     style: Style,
+    /// What it is the progress of, if there are several.
+    which: String,
     /// Of the whole window.
     duration: Duration,
     passed: Duration,
@@ -40,11 +42,22 @@ impl Progress {
         };
         Self {
             style,
+            which: String::new(),
             duration,
             passed: Duration::ZERO,
             lost: 0,
             since_line: Duration::ZERO,
         }
+    }
+
+    /// For one of several runs, each of which is told about when it is over: meanwhile a terminal shows `which` it is.
+    pub(crate) fn of_trial(which: String, duration: Duration) -> Self {
+        let mut progress = Self::new(!io::stderr().is_terminal(), duration);
+        progress.which = which + "; ";
+        if progress.style == Style::Terminal {
+            print(&format!("{CLEAR_LINE}{}", progress.which));
+        }
+        progress
     }
 
     /// A part of the window is over.
@@ -80,7 +93,8 @@ impl Progress {
             }
         };
         format!(
-            "{:.0} s: {} answers/s, p50 {} us, p99 {} us, lost {}{left}",
+            "{}{:.0} s: {} answers/s, p50 {} us, p99 {} us, lost {}{left}",
+            self.which,
             self.passed.as_secs_f64(),
             grouped_float(interval.rate_per_s()),
             grouped_float(latency.p50_us),

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::answers::{AnswerResult, DigestCounts};
 use crate::latency::Percentiles;
 use crate::losses::Losses;
+use crate::report::columns::{Row, table};
 use crate::result::{
     MachineGaps, OperationResult, RunResult, ScheduleKind, ScheduleResult, ServerResult,
 };
@@ -175,50 +176,50 @@ pub(crate) fn counts(counts: DigestCounts) -> String {
     format!("{} and {}", counts.count, counts.whitelisted)
 }
 
+/// What a usual table's columns take: the operation, how many were answered and found, and five points of the latency.
+const OPERATION_WIDTHS: [usize; 8] = [10, 12, 8, 9, 9, 9, 9, 9];
+
 fn write_operations(operations: &[OperationResult], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    writeln!(
-        f,
-        "\n{:<10}{:>12}{:>8}{:>9}{:>9}{:>9}{:>9}{:>9}   codes",
-        "", "answered", "found", "p50 us", "p90", "p99", "p99.9", "max"
-    )?;
-    operations
-        .iter()
-        .try_for_each(|each| write_operation(each, f))
+    let heads = [
+        "", "answered", "found", "p50 us", "p90", "p99", "p99.9", "max",
+    ];
+    let heads = Row::new(heads.map(str::to_owned), "   codes");
+    let rows = operations.iter().flat_map(operation_rows);
+    let rows: Vec<Row> = std::iter::once(heads).chain(rows).collect();
+    write!(f, "\n{}", table(&rows, &OPERATION_WIDTHS))
 }
 
-fn write_operation(operation: &OperationResult, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(
-        f,
-        "{:<10}{:>12}{:>8}",
-        operation.operation,
+fn operation_rows(operation: &OperationResult) -> impl Iterator<Item = Row> {
+    let found = percent(crate::cpu::share(operation.found, operation.answered));
+    let counts = [
+        operation.operation.clone(),
         grouped(operation.answered),
-        percent(crate::cpu::share(operation.found, operation.answered)),
-    )?;
-    write_points(&operation.service, f)?;
-    write!(f, "  ")?;
-    for (code, answers) in &operation.codes {
-        write!(f, " {code}: {}", grouped(answers.answered))?;
-    }
-    writeln!(f)?;
-    if let Some(intended) = &operation.intended {
-        write!(f, "{:<30}", "  from the intended time")?;
-        write_points(intended, f)?;
-        writeln!(f)?;
-    }
-    Ok(())
+        found,
+    ];
+    let codes = operation.codes.iter();
+    let codes: Vec<String> = codes
+        .map(|(code, answers)| format!("{code}: {}", grouped(answers.answered)))
+        .collect();
+    let service = Row::new(
+        counts.into_iter().chain(points(&operation.service)),
+        format!("   {}", codes.join(" ")),
+    );
+    let intended = operation.intended.as_ref().map(|intended| {
+        let name = ["  from the intended time", "", ""].map(str::to_owned);
+        Row::new(name.into_iter().chain(points(intended)), "")
+    });
+    std::iter::once(service).chain(intended)
 }
 
-fn write_points(points: &Percentiles, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let points = [
+fn points(points: &Percentiles) -> [String; 5] {
+    [
         points.p50_us,
         points.p90_us,
         points.p99_us,
         points.p99_9_us,
         points.max_us,
-    ];
-    points
-        .iter()
-        .try_for_each(|point| write!(f, "{:>9}", grouped_float(*point)))
+    ]
+    .map(grouped_float)
 }
 
 /// With one digit after the point.
@@ -310,6 +311,28 @@ check           20,000  50.0 %    5,001    9,003    9,904    9,994   10,002   20
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
+    }
+
+    #[test]
+    fn numbers_of_any_size_stand_apart() {
+        let mut run = example(1.0);
+        let operation = &mut run.operations[0];
+        operation.answered = 123_456_789_012;
+        operation.service.p99_9_us = 959_971.0;
+        operation.service.max_us = 1_001_390.0;
+        operation.intended = Some(Percentiles {
+            p50_us: 1e9,
+            ..operation.service
+        });
+        let text = Summary(&run).to_string();
+        let last: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
+        let words = |line: &[&str]| line.iter().filter(|word| !word.is_empty()).count();
+        let [.., heads, check, intended] = &last[..] else {
+            panic!("{text}")
+        };
+        assert_eq!(words(heads), 9, "{text}");
+        assert_eq!((words(check), words(intended)), (11, 9), "{text}");
+        assert!(intended.contains(&"1,000,000,000"), "{text}");
     }
 
     #[test]

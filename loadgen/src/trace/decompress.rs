@@ -13,6 +13,8 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Frames of no content, which may come before the others, have magic numbers 0x184d2a50 to 0x184d2a5f.
 const ZSTD_SKIPPABLE_MAGIC: [u8; 3] = [0x2a, 0x4d, 0x18];
+/// A frame's last block, with nothing in it, and room for a checksum.
+const ZSTD_EMPTY_END: &[u8] = &[1, 0, 0, 0, 0, 0, 0];
 
 type Bytes = Box<dyn Read + Send>;
 
@@ -39,6 +41,8 @@ struct ZstdFrames<R> {
     source: BufReader<R>,
     decoder: FrameDecoder,
     in_frame: bool,
+    /// The frame ends too early; what is decoded of it is given out before.
+    failure: Option<io::Error>,
 }
 
 impl<R: Read> ZstdFrames<R> {
@@ -47,6 +51,7 @@ impl<R: Read> ZstdFrames<R> {
             source,
             decoder: FrameDecoder::new(),
             in_frame: false,
+            failure: None,
         }
     }
 
@@ -66,6 +71,28 @@ impl<R: Read> ZstdFrames<R> {
             }
         }
         Ok(false)
+    }
+
+    fn decode_block(&mut self) -> io::Result<()> {
+        let one = BlockDecodingStrategy::UptoBlocks(1);
+        let decoded = self.decoder.decode_blocks(&mut self.source, one);
+        match decoded.map_err(failure) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                self.failure = Some(error);
+                self.end_frame()
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// The library keeps a window of what it has decoded to itself until the frame ends: here it does.
+    fn end_frame(&mut self) -> io::Result<()> {
+        if !self.decoder.is_finished() {
+            let one = BlockDecodingStrategy::UptoBlocks(1);
+            let decoded = self.decoder.decode_blocks(ZSTD_EMPTY_END, one);
+            decoded.map_err(failure)?;
+        }
+        Ok(())
     }
 
     fn check_sum(&self) -> io::Result<()> {
@@ -90,15 +117,14 @@ impl<R: Read> Read for ZstdFrames<R> {
                 self.in_frame = true;
             }
             while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
-                self.decoder
-                    .decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1))
-                    .map_err(failure)?;
+                self.decode_block()?;
             }
             if self.decoder.can_collect() > 0 {
                 return self.decoder.read(buffer);
             }
-            self.check_sum()?;
             self.in_frame = false;
+            self.failure.take().map_or(Ok(()), Err)?;
+            self.check_sum()?;
         }
     }
 }

@@ -26,6 +26,10 @@ pub(crate) struct Input {
     passed: usize,
     /// Bytes of the file, decompressed, before the window.
     before: u64,
+    /// The last line was given out, and has no end.
+    is_last_line_open: bool,
+    /// Why there is no more, to be told to whoever wants it.
+    failure: Option<Error>,
 }
 
 /// What a parser makes of the coming bytes.
@@ -79,6 +83,8 @@ impl Input {
             window: Vec::new(),
             passed: 0,
             before: 0,
+            is_last_line_open: false,
+            failure: None,
         }
     }
 
@@ -92,8 +98,26 @@ impl Input {
         self.passed = self.window.len().min(self.passed + bytes);
     }
 
+    /// Brings so many of the coming bytes into memory, or as many as there are. That there are no more because they cannot be read is
+    /// told when more are needed.
+    pub(super) fn look_ahead(&mut self, bytes: usize) -> Result<(), Error> {
+        while self.coming().len() < bytes {
+            match self.read_more() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(failure) if self.coming().is_empty() => return Err(failure),
+                Err(failure) => {
+                    self.failure = Some(failure);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Brings more of the file into memory; `false` at its end.
     pub(super) fn read_more(&mut self) -> Result<bool, Error> {
+        self.failure.take().map_or(Ok(()), Err)?;
         self.window.drain(..self.passed);
         self.before += self.passed as u64;
         self.passed = 0;
@@ -151,9 +175,18 @@ impl Input {
             if !self.read_more()? {
                 let rest = self.coming().to_vec();
                 self.pass(rest.len());
+                self.is_last_line_open = !rest.is_empty();
                 return Ok((!rest.is_empty()).then_some(rest));
             }
         }
+    }
+
+    /// The error of a file whose last `line` is nothing because it was cut; `None` if it was not.
+    pub(super) fn cut_in(&self, line: &[u8]) -> Option<Error> {
+        self.is_last_line_open.then(|| Error::CutLine {
+            path: self.path.clone(),
+            offset: self.before + self.passed as u64 - line.len() as u64,
+        })
     }
 
     /// The error of a reader that does not find what it expected where it has got to.

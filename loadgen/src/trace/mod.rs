@@ -34,7 +34,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::environment::has_room_for;
 use crate::error::Error;
+use crate::mix::RANK_BYTES;
 use crate::patience::Patience;
 use digests::Digests;
 pub(crate) use digests::words;
@@ -163,12 +165,13 @@ pub(crate) fn open(path: &Path, options: &TraceOptions) -> Result<Trace, Error> 
 
 fn made_up(mix: &str, seed: u64) -> Result<(Format, Box<dyn Reader>), Error> {
     let mix: SyntheticMix = mix.parse()?;
+    has_room_for(mix.ranks(), RANK_BYTES)?;
     Ok((Format::Synthetic, Box::new(Synthetic::new(mix, seed))))
 }
 
 fn recorded(path: &Path, options: &TraceOptions) -> Result<(Format, Box<dyn Reader>), Error> {
     let mut input = Input::open(path, options.patience.clone())?;
-    while input.coming().len() < BEGINNING_BYTES && input.read_more()? {}
+    input.look_ahead(BEGINNING_BYTES)?;
     let beginning = input.coming();
     if beginning.is_empty() {
         return Err(Error::EmptyTrace(path.to_owned()));
@@ -274,6 +277,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::mix::known_digest;
 
     const OPTIONS: TraceOptions = TraceOptions {
         port: 24441,
@@ -423,6 +427,62 @@ mod tests {
             flipped[last] ^= 1;
             assert!(read(&flipped).is_err(), "the checksum is looked at");
         }
+    }
+
+    #[test]
+    fn of_what_is_cut_short_all_that_is_whole_is_read() {
+        const REQUESTS: u32 = 10_000;
+        let capture_of = |count: u32| {
+            let datagram =
+                |number| format!("Op: check\nOp-Digest: {}\n\n", known_digest(1, number));
+            let record = |number| {
+                let packet = frame((4000, OPTIONS.port), datagram(number).as_bytes());
+                (number, 0, packet)
+            };
+            let records: Vec<_> = (1..=count).map(record).collect();
+            capture(0xa1b2_c3d4, u32::to_le_bytes, &records)
+        };
+        let line = |number: u32| {
+            format!(
+                "2026-11-21 10:00:{:02} (1) INFO {},192.0.2.1,ping,None,200\n",
+                number % 2,
+                known_digest(1, number)
+            )
+        };
+        let list = |number: u32| format!("{}\n", known_digest(1, number));
+        let text = |line: &dyn Fn(u32) -> String| (1..=REQUESTS).map(line).collect::<String>();
+        let samples = [
+            capture_of(REQUESTS),
+            text(&line).into_bytes(),
+            text(&list).into_bytes(),
+        ];
+        let read_before_the_end = |bytes: &[u8]| {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("trace");
+            fs::write(&path, bytes).unwrap();
+            let trace = open(&path, &OPTIONS).unwrap();
+            let (whole, mut failed): (Vec<_>, Vec<_>) = trace.partition(Result::is_ok);
+            (whole.len(), failed.pop().unwrap().unwrap_err().to_string())
+        };
+        for sample in samples {
+            let (read, why) = read_before_the_end(&sample[..sample.len() - 5]);
+            assert_eq!(read, REQUESTS as usize - 1, "{why}");
+            let says =
+                why.contains("is cut short") || why.contains("line 10000: expected a digest");
+            assert!(says, "{why}");
+            for packed in [gzip(&sample), zstd(&sample)] {
+                let (read, why) = read_before_the_end(&packed[..packed.len() - 1]);
+                assert_eq!(read, REQUESTS as usize, "{why}");
+                let (read, why) = read_before_the_end(&packed[..packed.len() * 3 / 4]);
+                assert!(
+                    read < REQUESTS as usize && read > REQUESTS as usize / 3,
+                    "{read}: {why}"
+                );
+            }
+        }
+        let two_interfaces = SAMPLES[2];
+        let (read, _) = read_before_the_end(&two_interfaces[..two_interfaces.len() - 1]);
+        assert!(read > 40, "{read}");
     }
 
     #[test]

@@ -138,6 +138,11 @@ impl SyntheticMix {
         Ok(())
     }
 
+    /// Of digests and of sources, whichever are more.
+    pub(super) fn ranks(&self) -> u32 {
+        self.known.max(self.sources)
+    }
+
     fn set_weight(&mut self, name: &str, value: &str) -> Result<(), String> {
         const MAX_WEIGHT: f64 = 1e9;
         let operation = Operation::from_name(name.as_bytes()).ok_or_else(|| {
@@ -424,7 +429,7 @@ mod tests {
         let error = |spec: &str| spec.parse::<SyntheticMix>().unwrap_err().to_string();
         assert_eq!(
             error("known=0"),
-            "synthetic mix: known=0: expected a whole number from 1 to 20000000"
+            "synthetic mix: known=0: expected a whole number from 1 to 100000000"
         );
         assert_eq!(error("zipf"), "synthetic mix: zipf: expected KEY=VALUE");
         assert_eq!(

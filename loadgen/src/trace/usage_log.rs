@@ -37,6 +37,8 @@ pub(super) struct UsageLog {
     moment: VecDeque<Recorded>,
     /// The first request of the next moment.
     ahead: Option<LoggedRequest>,
+    /// Why there is no next moment, to be told after this one.
+    failure: Option<Error>,
 }
 
 /// What a line is.
@@ -72,6 +74,7 @@ impl UsageLog {
             rebuilder: Rebuilder::default(),
             moment: VecDeque::new(),
             ahead: None,
+            failure: None,
         }
     }
 
@@ -81,7 +84,10 @@ impl UsageLog {
             match read(&line) {
                 Line::Request(request) => return Ok(Some(request)),
                 Line::Refusal => skipped.count(Reason::RefusalLine),
-                Line::Foreign => skipped.count(Reason::ForeignLine),
+                Line::Foreign => match self.input.cut_in(&line) {
+                    Some(cut) => return Err(cut),
+                    None => skipped.count(Reason::ForeignLine),
+                },
             }
         }
         Ok(None)
@@ -100,7 +106,15 @@ impl UsageLog {
         let request = self.rebuild(&first);
         let mut bytes = request.datagram.len();
         self.moment.push_back(request);
-        while let Some(next) = self.next_logged(skipped)? {
+        loop {
+            let next = match self.next_logged(skipped) {
+                Ok(Some(next)) => next,
+                Ok(None) => break,
+                Err(failure) => {
+                    self.failure = Some(failure);
+                    break;
+                }
+            };
             if next.moment != moment || self.moment.len() >= MAX_SPREAD || bytes >= MAX_SPREAD_BYTES
             {
                 self.ahead = Some(next);
@@ -138,6 +152,7 @@ impl UsageLog {
 impl Reader for UsageLog {
     fn next(&mut self, skipped: &mut Skipped) -> Result<Option<Recorded>, Error> {
         if self.moment.is_empty() {
+            self.failure.take().map_or(Ok(()), Err)?;
             self.read_moment(skipped)?;
         }
         Ok(self.moment.pop_front())

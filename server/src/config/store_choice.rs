@@ -23,6 +23,12 @@ const STORE_EXTENSION: &str = "redb";
 /// Commas that a `DigestDB` for MySQL (`host,user,password,db,table`) or Redis (`host,port,password,db`) has at least.
 const DSN_COMMAS: usize = 3;
 
+/// For a Python that has the Python server's library: copies what is in the Redis of the first argument into the gdbm file of the
+/// second. Lines begin without blanks, because a shell passes them on as they are.
+const COPY_FROM_REDIS: &str = r#"import sys; from pyzor.engines import gdbm_, redis_
+source, copy = redis_.RedisDBHandle(sys.argv[1], "r"), gdbm_.GdbmDBHandle(sys.argv[2], "c")
+for key in source.db.scan_iter("pyzord.digest_v1.*"): digest = key.decode()[-40:]; copy[digest] = source[digest]"#;
+
 /// A store that the server may start on.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct StoreChoice {
@@ -50,8 +56,14 @@ pub(super) fn choose(
     match engine {
         Some((Engine::Redb, _)) => {}
         Some((Engine::Gdbm, origin)) => return Err(move_over.instead_of_gdbm(&origin)),
-        Some((Engine::Mysql, origin)) => return Err(move_over.instead_of_server("mysql", &origin)),
-        Some((Engine::Redis, origin)) => return Err(move_over.instead_of_server("redis", &origin)),
+        Some((Engine::Mysql, origin)) => {
+            let copy = move_over.copy_from_mysql();
+            return Err(move_over.instead_of_server("mysql", &copy, &origin));
+        }
+        Some((Engine::Redis, origin)) => {
+            let copy = move_over.copy_from_redis();
+            return Err(move_over.instead_of_server("redis", &copy, &origin));
+        }
         None => move_over.refuse_to_start_empty(&named, config_file)?,
     }
     Ok(StoreChoice {
@@ -146,15 +158,30 @@ impl MoveOver {
         }
     }
 
-    fn instead_of_server(&self, name: &str, engine: &Origin) -> String {
+    fn instead_of_server(&self, name: &str, copy: &str, engine: &Origin) -> String {
         let written = engine.with_value(name);
         let change = change_to_redb(engine);
-        let gdbm_file = quoted(&self.gdbm_file);
-        let import = self.import();
+        let import = self.import_command();
         format!(
-            "{written}: this server cannot use {name} yet. To keep the digests, copy them into a gdbm file with the \
-             Python server's pyzor-migrate (--se {name} --sd DSN --de gdbm --dd {gdbm_file}) first. {import}\n\
+            "{written}: this server cannot use {name} yet. To keep the digests, stop the Python server and copy them into a \
+             gdbm file {copy}\nDSN is the value of DigestDB. Import that file with\n    {import}\n\
              Then, or to begin without them, {change}."
+        )
+    }
+
+    fn copy_from_mysql(&self) -> String {
+        let gdbm_file = quoted(&self.gdbm_file);
+        format!(
+            "with the Python server's own pyzor-migrate:\n    pyzor-migrate --se mysql --sd DSN --de gdbm --dd {gdbm_file}"
+        )
+    }
+
+    /// Not with its tool: under Python 3 that stops at the first key, which is bytes and no text, and leaves an empty file.
+    fn copy_from_redis(&self) -> String {
+        let gdbm_file = quoted(&self.gdbm_file);
+        format!(
+            "with the Python server's library (its own pyzor-migrate fails under Python 3):\n    \
+             python3 -c '{COPY_FROM_REDIS}' DSN {gdbm_file}"
         )
     }
 
@@ -183,9 +210,13 @@ impl MoveOver {
     }
 
     fn import(&self) -> String {
+        let command = self.import_command();
+        format!("Stop the Python server and import its digests with\n    {command}")
+    }
+
+    fn import_command(&self) -> String {
         format!(
-            "Stop the Python server and import its digests with\n    \
-             pyzor-migrate --se gdbm --sd {} --de redb --dd {}",
+            "pyzor-migrate --se gdbm --sd {} --de redb --dd {}",
             quoted(&self.gdbm_file),
             quoted(&self.store)
         )
@@ -383,6 +414,16 @@ mod tests {
             assert!(problem.contains(name), "{problem}");
             assert!(problem.contains("\"Engine = redb\""), "{problem}");
             assert!(!problem.contains("secret"), "{problem}");
+            if engine.is_some() {
+                let copy_and_import = "DSN HOME/pyzord.db|--sd DSN --de gdbm --dd HOME/pyzord.db";
+                assert!(
+                    copy_and_import
+                        .split('|')
+                        .any(|copy| problem.contains(copy)),
+                    "{problem}"
+                );
+                assert!(problem.contains(IMPORT), "{problem}");
+            }
         }
         let (store, warning) = Home::new().choose(Some(Engine::Redb), Some(dsn)).unwrap();
         assert_eq!(store, "HOME/pyzord.redb");

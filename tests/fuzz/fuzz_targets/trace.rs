@@ -1,5 +1,5 @@
 //! A whole trace, of whatever kind: `loadgen inspect` reads it to its end or to an error, in bounded memory, and writes down
-//! what it found exactly when it succeeds.
+//! what it found whenever it succeeds.
 #![no_main]
 
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ fuzz_target!(|contents: &[u8]| {
     let found = trace.with_extension("json");
     let _ = std::fs::remove_file(&found);
     let ended = inspect(&trace, &found);
-    assert_eq!(ended == ExitCode::SUCCESS, found.exists());
+    assert!(ended != ExitCode::SUCCESS || found.exists());
 });
 
 fn inspect(trace: &Path, found: &Path) -> ExitCode {

@@ -69,6 +69,18 @@ pub(crate) fn short(number: f64) -> String {
     }
 }
 
+/// Bytes in the unit that suits them, of 1024 each.
+pub(crate) fn bytes(count: f64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut size = count;
+    let mut unit = 0;
+    while size >= 1023.5 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{} {}", three_digits(size), UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +99,14 @@ mod tests {
         assert_eq!(
             [7.0, 20_000.0, 1_250_000.0, 104e9].map(short),
             ["7", "20k", "1.25M", "104G"]
+        );
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(
+            [0.0, 1_023.0, 1_024.0, 268_435_456.0].map(bytes),
+            ["0 B", "1023 B", "1 KiB", "256 MiB"]
         );
     }
 }

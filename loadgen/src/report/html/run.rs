@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 
 use super::page::{self, Cell, Table, Tile};
-use super::{pictures, short, small_percent, time};
+use super::{bytes, pictures, short, small_percent, time};
 use crate::answers::Difference;
 use crate::latency::{Latencies, Percentiles};
 use crate::report::assertion::Assertion;
@@ -33,7 +33,7 @@ pub(crate) fn write(
         answers(run),
         page::section("What was lost", &losses(run)),
         schedule(run),
-        page::section("Where and how", &environment(run)),
+        page::section("Where and how", &environment(std::slice::from_ref(run))),
         footer(run),
     ]
     .concat();
@@ -491,11 +491,16 @@ fn machine(gaps: &MachineGaps) -> String {
     format!("<br>\n{}", table.html())
 }
 
-pub(super) fn environment(run: &RunResult) -> String {
-    const GIB: f64 = 1_073_741_824.0;
+/// Of runs that were made together; nothing of none.
+pub(super) fn environment(runs: &[RunResult]) -> String {
+    let Some(run) = runs.first() else {
+        return String::new();
+    };
     let here = &run.environment;
-    #[expect(clippy::cast_precision_loss, reason = "for a reader")]
-    let memory_gib = here.memory_bytes as f64 / GIB;
+    let total = |of: fn(&RunResult) -> u64| bytes(as_f64(runs.iter().map(of).sum()));
+    let (sent, received) = (total(|run| run.bytes_sent), total(|run| run.bytes_received));
+    let of_all = if runs.len() == 1 { "" } else { ", in all" };
+    let sources = runs.iter().map(|run| run.sources).max();
     let facts = page::facts(&[
         ("Target", run.target.to_string()),
         (
@@ -503,27 +508,31 @@ pub(super) fn environment(run: &RunResult) -> String {
             format!("loadgen {} on {}", here.version, here.host),
         ),
         ("CPU", format!("{} × {}", here.cores, here.cpu_model)),
-        ("Memory", format!("{memory_gib:.1} GiB")),
+        ("Memory", bytes(as_f64(here.memory_bytes))),
         ("Kernel", here.kernel.clone()),
         ("Seed", run.seed.to_string()),
-        ("Source addresses", grouped(run.sources.into())),
+        (
+            "Source addresses",
+            grouped(sources.unwrap_or_default().into()),
+        ),
         (
             "Payload",
-            format!(
-                "{}B sent, {}B received",
-                short(bytes(run.bytes_sent)),
-                short(bytes(run.bytes_received))
-            ),
+            format!("{sent} sent, {received} received{of_all}"),
         ),
     ]);
     format!(
         "{facts}<pre>{}</pre>\n",
-        page::escaped(&run.command_line.join(" "))
+        page::escaped(&shell_line(&run.command_line))
     )
 }
 
+/// As it can be pasted into a shell. What no shell can pass on, and so nobody typed, is not shown.
+fn shell_line(words: &[String]) -> String {
+    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
+}
+
 #[expect(clippy::cast_precision_loss, reason = "for a reader")]
-fn bytes(count: u64) -> f64 {
+fn as_f64(count: u64) -> f64 {
     count as f64
 }
 
@@ -547,6 +556,34 @@ mod tests {
         let mut text = Vec::new();
         write(run, &assertions, &mut text).unwrap();
         String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn the_command_line_can_be_pasted_into_a_shell() {
+        let typed = [
+            "loadgen",
+            "replay",
+            "my $mail.pcap",
+            "--assert",
+            "p99<5ms",
+            "--assert",
+            "it's=1",
+            "-",
+            "",
+        ];
+        let mut run = example(1.0);
+        run.command_line = typed.map(str::to_owned).to_vec();
+        let line = shell_line(&run.command_line);
+        let echoed = std::process::Command::new("sh")
+            .args([
+                "-c",
+                &format!("for word in {line}; do echo \"$word\"; done"),
+            ])
+            .output()
+            .unwrap();
+        let words = String::from_utf8(echoed.stdout).unwrap();
+        assert_eq!(words.lines().collect::<Vec<_>>(), typed, "{line}");
+        assert!(html(&run, &[]).contains(&page::escaped(&line)));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) fn ramp(series: &Series, assertions: &[Assertion]) -> String {
     let title = title(series);
     let body = [
         header(series, &title, "steps"),
-        banners(&steps),
+        banners(&steps, "steps"),
         page::tiles(&ramp_tiles(&steps)),
         requirements(&steps, assertions),
         page::section("Latency by rate", &ramp_latencies(&steps)),
@@ -41,6 +41,7 @@ pub(crate) fn knee(series: &Series, objectives: &[Assertion]) -> String {
         .collect();
     let body = [
         header(series, &title, "trials"),
+        banners(&trials, "trials"),
         found.map_or_else(
             || page::banner("bad", "No rate was found that meets the objectives."),
             knee_findings,
@@ -115,18 +116,25 @@ fn header(series: &Series, title: &str, runs: &str) -> String {
     )
 }
 
-fn banners(steps: &[Step<'_>]) -> String {
+/// What must be known first; `runs` is what they are called.
+fn banners(steps: &[Step<'_>], runs: &str) -> String {
     let mut html = String::new();
+    let all = steps.len();
     let void = steps.iter().filter(|step| step.run.void.is_some()).count();
-    if void > 0 {
+    if void == all && all > 0 {
         let text = format!(
-            "{void} of {} steps are void: the server may be better than their numbers say.",
-            steps.len()
+            "All {all} {runs} are void: nothing here is known of the server. Make them again where the generator has a core of its own."
+        );
+        html += &page::banner("bad", &text);
+    } else if void > 0 {
+        let text = format!(
+            "{void} of {all} {runs} are void: the server may be better than their numbers say."
         );
         html += &page::banner("warn", &text);
     }
     if steps.iter().any(|step| step.run.ended_early) {
-        html += &page::banner("warn", "It was stopped before its last step.");
+        let text = format!("It was stopped before the last of its {runs}.");
+        html += &page::banner("warn", &text);
     }
     html
 }
@@ -434,7 +442,7 @@ fn conditions(series: &Series) -> String {
         page::escaped(&first.environment.version),
         grouped(series.runs.iter().map(|run| run.answered).sum())
     );
-    page::section("Where and how", &environment(first)) + &footer
+    page::section("Where and how", &environment(&series.runs)) + &footer
 }
 
 #[cfg(test)]
@@ -470,6 +478,7 @@ mod tests {
             "not met</b> p50&lt;1s at 40,000 /s",
             "at 40,000 /s: the generator &lt;fell&gt; behind.",
             "class=\"void\"",
+            "11.4 MiB sent, 5.72 MiB received, in all",
         ] {
             assert!(html.contains(part), "{part}\n{html}");
         }
@@ -501,6 +510,30 @@ mod tests {
             "the limit, 50 ms",
         ] {
             assert!(html.contains(part), "{part}\n{html}");
+        }
+    }
+
+    #[test]
+    fn what_is_void_is_said_above_all() {
+        let objectives = Assertion::list("p99<5ms").unwrap();
+        for kind in ["ramp", "knee"] {
+            let page = |series: &Series| match kind {
+                "ramp" => ramp(series, &objectives),
+                _ => knee(series, &objectives),
+            };
+            let mut series = series(kind);
+            let some = page(&series);
+            assert!(
+                some.contains("1 of 3 ") && some.contains("class=\"banner warn\""),
+                "{some}"
+            );
+            series.runs.drain(..2);
+            let all = page(&series);
+            assert!(
+                all.contains("All 1 ") && all.contains("class=\"banner bad\""),
+                "{all}"
+            );
+            assert!(all.find("nothing here is known") < all.find("<section"));
         }
     }
 

@@ -14,8 +14,8 @@ elsewhere name the time zone, for example TZ=Europe/Berlin.
 The destination must not exist. If the migration is interrupted, remove what it left there and run it again.
 
 Exit status: 0 when the migration is complete, also when single records failed (their number is in the last line); 1 when \
-there is no complete store, because something went wrong or because not one record could be read, or when the source could \
-not be deleted; 2 when the command line makes no sense.";
+there is no complete store, because something went wrong or because the source holds no record that can be read, or when the \
+source could not be deleted; 2 when the command line makes no sense.";
 
 /// Copies all records of one Pyzor store into a new one.
 #[derive(Debug, Parser)]
@@ -50,7 +50,7 @@ pub(crate) struct Flags {
     pub(crate) delete: bool,
 
     /// Write what could not be transferred to this file, one record a line: key and value in hexadecimal digits, and the
-    /// reason, separated by tabs; an existing file is overwritten [default: the destination's name with ".failed"]
+    /// reason, separated by tabs; an existing file is overwritten, but not the source [default: the destination's name with ".failed"]
     #[arg(long, value_name = "FILE")]
     pub(crate) failed: Option<PathBuf>,
 }

@@ -48,6 +48,17 @@ enum Error {
     Destination(#[from] StoreError),
     #[error("not one of {failed} records could be read, see {path}: no store was made", path = .path.display())]
     NothingReadable { failed: u64, path: PathBuf },
+    #[error(
+        "{path} holds no record: no store was made. If digests were to be copied into it, that did not work; to begin without \
+         any, no import is needed: write \"Engine = redb\" into section [server] of the server's config",
+        path = .0.display()
+    )]
+    NoRecords(PathBuf),
+    #[error("cannot write what fails to {path}: {problem}; name another file with --failed", path = .path.display())]
+    FailuresPlace {
+        path: PathBuf,
+        problem: &'static str,
+    },
     #[error("cannot write {path}: {source}", path = .path.display())]
     Failures { path: PathBuf, source: io::Error },
     #[error("the migration is complete, but {path} cannot be deleted: {source}", path = .path.display())]
@@ -79,9 +90,13 @@ fn migrate(flags: &Flags) -> Result<(), Error> {
     check_engines(flags)?;
     umask(UMASK);
     make_size_limits_errors()?;
+    let mut failures = Failures::new(flags)?;
     let source = GdbmFile::open(&flags.source)?;
+    // The Python server's pyzor-migrate leaves such a file when it cannot read what it was to copy.
+    if source.entries().next().is_none() {
+        return Err(Error::NoRecords(flags.source.clone()));
+    }
     let load = BulkLoad::create(&flags.destination, &RedbOptions::default())?;
-    let mut failures = Failures::new(flags.failures_path());
     let transferred = copy(&source, load, &mut failures)?;
     let failed = failures.count();
     say(&format!(
