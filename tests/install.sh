@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(python3 python3-venv python3-gdbm spamassassin rspamd procmail systemd strace tcpdump tshark util-linux zstd g++ valgrind)
+packages=(ca-certificates procps python3 python3-venv python3-gdbm spamassassin rspamd procmail systemd strace tcpdump tshark util-linux zstd g++ valgrind)
 reference=${CARGO_TARGET_DIR:-target}/reference
 oracle=${CARGO_TARGET_DIR:-target}/digest-oracle
 mails=${CARGO_TARGET_DIR:-target}/real-mails
