@@ -21,6 +21,7 @@ use pyzord::recording::{RecordTap, Recorder};
 use pyzord::{datapath, socket, worker};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
+use crate::harness::client::receive_from;
 use crate::harness::{Io, Request, Server, Setup, eventually, random_digest};
 
 both_io!(
@@ -168,7 +169,7 @@ fn exchange(client: &UdpSocket, requests: &[Vec<u8>], number: usize) {
     let mut buffer = [0; 2048];
     for request in requests.iter().cycle().take(number) {
         client.send(request).unwrap();
-        client.recv(&mut buffer).expect("a reply");
+        receive_from(client, &mut buffer).expect("a reply");
     }
 }
 
@@ -223,7 +224,7 @@ fn send_bursts(client: &UdpSocket, request: &[u8]) {
             client.send(request).unwrap();
         }
         for _ in 0..BURST {
-            client.recv(&mut buffer).expect("a reply");
+            receive_from(client, &mut buffer).expect("a reply");
         }
     }
 }

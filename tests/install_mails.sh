@@ -8,6 +8,7 @@ set -euo pipefail
 
 mails=${1:?usage: install_mails.sh DIRECTORY PIP}
 pip=${2:?usage: install_mails.sh DIRECTORY PIP}
+fetch_npm=$(dirname "$0")/fetch_npm.sh
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -42,8 +43,7 @@ fetch_sdist() {
 # A package of npm.
 fetch_npm() {
     local name=$1 version=$2 checksum=$3
-    (cd "$scratch" && npm pack --silent "$name@$version") &&
-        has_checksum "$scratch/$name-$version.tgz" "$checksum" && unpack "$scratch/$name-$version.tgz"
+    "$fetch_npm" "$name" "$version" "$checksum" "$scratch/$name.tgz" && unpack "$scratch/$name.tgz"
 }
 
 # A crate, by the checksum that the registry's index has.

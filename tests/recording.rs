@@ -14,6 +14,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::Value;
 
+use crate::harness::client::receive_from;
 use crate::harness::programs::{program, workspace};
 use crate::harness::reference::{self, finish, fresh_mail};
 use crate::harness::{Account, Io, Request, Server, Setup, eventually, random_digest};
@@ -53,7 +54,7 @@ impl Sender {
 
     fn ask(&self, datagram: &[u8]) {
         self.0.send(datagram).unwrap();
-        self.0.recv(&mut [0; 16_384]).expect("a reply");
+        receive_from(&self.0, &mut [0; 16_384]).expect("a reply");
     }
 
     fn address(&self) -> SocketAddr {
@@ -245,7 +246,7 @@ fn a_packet_has_the_time_of_its_arrival_however_long_it_waited(io: Io) {
     });
     server.signal(Signal::SIGCONT);
     for _ in sent {
-        sender.0.recv(&mut [0; 512]).expect("a reply");
+        receive_from(&sender.0, &mut [0; 512]).expect("a reply");
     }
     assert!(server.stop().success());
     let packets = from(&sender, &packets(&file(&server)));

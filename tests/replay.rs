@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::capture::write_capture;
+use crate::harness::client::receive_from;
 use crate::harness::fake_server::Fake;
 use crate::harness::programs::program;
 use crate::harness::{Account, Io, Request, Setup, eventually};
@@ -443,7 +444,7 @@ fn what_the_servers_kernel_drops_is_attributed_to_it() {
             .set_read_timeout(Some(Duration::from_secs(1)))
             .unwrap();
         let mut buffer = [0; 9000];
-        while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+        while let Ok((length, client)) = receive_from(&socket, &mut buffer) {
             answer(&socket, &buffer[..length], client);
         }
         // Its drops are read from it at the end.

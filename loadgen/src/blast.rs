@@ -60,7 +60,8 @@ fn probe(target: SocketAddr) -> Result<(), Error> {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                 return Err(Error::Refused(target));
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -1,6 +1,6 @@
 //! A UDP socket that asks one server, with time-outs.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -68,18 +68,27 @@ impl Client {
         let mut buffer = vec![0; RECEIVE_BUFFER_BYTES];
         let limit = limit.max(Duration::from_millis(1));
         self.socket.set_read_timeout(Some(limit)).unwrap();
-        match self.socket.recv_from(&mut buffer) {
+        match receive_from(&self.socket, &mut buffer) {
             Ok((length, from)) => {
                 buffer.truncate(length);
                 Some((buffer, from))
             }
-            Err(error) => {
-                assert!(
-                    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
-                    "receiving failed: {error}"
-                );
-                None
-            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("receiving failed: {error}"),
+        }
+    }
+}
+
+/// Receives a datagram. A process that was stopped for a moment, as a debugger or a machine that goes to sleep does, finds its
+/// wait ended if that has a limit: it waits anew.
+pub(crate) fn receive_from(
+    socket: &UdpSocket,
+    buffer: &mut [u8],
+) -> io::Result<(usize, SocketAddr)> {
+    loop {
+        match socket.recv_from(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => return received,
         }
     }
 }

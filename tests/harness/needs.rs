@@ -19,7 +19,7 @@ pub(crate) enum Need {
     Uring,
     /// The reference client and server in a virtual environment.
     Reference,
-    /// The reference's digester on a Python whose `html.parser` is that of `CPython` 3.11.0 to 3.11.13.
+    /// The Python client's digester on the `html.parser` of `CPython` 3.11.0 to 3.11.13, and on a newer one.
     DigestOracle,
     /// The real messages that `tests/install_mails.sh` fetches, from every source.
     Mails,
@@ -65,8 +65,8 @@ impl Need {
             Self::Uring => (io_uring::IoUring::new(2).is_ok(), "io_uring"),
             Self::Reference => (reference::python().exists(), "pyzor 1.1.2 in Python"),
             Self::DigestOracle => (
-                reference::oracle_python().exists(),
-                "pyzor 1.1.2 on Python 3.11.13 or an older 3.11",
+                reference::has_oracle(),
+                "pyzor 1.1.2 on Python 3.11 with the html.parser of both 3.11.3 and 3.14.2",
             ),
             Self::Mails => (
                 reference::mails().all(|directory| directory.exists()),

@@ -24,6 +24,11 @@ pub(crate) fn oracle_python() -> PathBuf {
     target().join("digest-oracle/bin/python3")
 }
 
+/// Whether it is there with all that it reads.
+pub(crate) fn has_oracle() -> bool {
+    oracle_python().exists() && target().join("digest-oracle/cpython-3.14.2").exists()
+}
+
 /// A Python that can import the library of `HdrHistogram`'s authors.
 pub(crate) fn hdr_python() -> PathBuf {
     target().join("hdrhistogram/bin/python3")

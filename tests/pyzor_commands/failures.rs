@@ -7,7 +7,7 @@ use std::process::Stdio;
 use super::clients::Clients;
 use super::open_server;
 use super::scripted_server::{ScriptedServer, header};
-use crate::harness::client::REPLY_LIMIT;
+use crate::harness::client::{REPLY_LIMIT, receive_from};
 use crate::harness::reference::fresh_mail;
 use crate::harness::{Io, Setup};
 
@@ -240,7 +240,7 @@ fn servers_are_asked_together() {
     let thread = std::thread::spawn(move || {
         let asked = sockets.each_ref().map(|socket| {
             let mut datagram = [0; 9000];
-            let (length, client) = socket.recv_from(&mut datagram).unwrap();
+            let (length, client) = receive_from(socket, &mut datagram).unwrap();
             let request = String::from_utf8_lossy(&datagram[..length]).into_owned();
             (header(&request, "Thread"), client)
         });

@@ -1,4 +1,4 @@
-//! Where an HTML start tag ends, as Python's `html.parser` of 3.11 finds it: by two regular expressions, which are stated
+//! Where an HTML start tag ends, as Python's `html.parser` of 3.11.0 to 3.11.13 finds it: by two regular expressions, which are stated
 //! here as what they come down to.
 
 use super::{Unreadable, character_references, text};
@@ -37,7 +37,7 @@ impl Quotes {
     }
 
     /// Where the quotation closes that opens at `at`; none if it does not, or if no mark stands there.
-    fn close(self, html: &[u8], at: usize) -> Option<usize> {
+    pub(super) fn close(self, html: &[u8], at: usize) -> Option<usize> {
         let mark = *html.get(at)?;
         let last = match mark {
             b'\'' => self.last_single,

@@ -1,5 +1,5 @@
-//! The text between the tags of HTML, as Python's `html.parser` of 3.11 finds it when it is given all at once and not told
-//! that this was all: what a construct leaves unfinished at the end, and all that follows it, is not text.
+//! The text between the tags of HTML, as Python's `html.parser` of 3.11.0 to 3.11.13 finds it when it is given all at once
+//! and not told that this was all: what a construct leaves unfinished at the end, and all that follows it, is not text.
 
 use super::html_tag::{self, Quotes, TagKind};
 use super::{Unreadable, character_references, text};
@@ -63,12 +63,13 @@ impl Reader<'_> {
         }
         let html = self.html;
         let markup = memchr::memchr(b'<', &html[at..]).map_or(html.len(), |offset| at + offset);
-        if markup == html.len() && ends_in_reference(&html[at..]) {
+        let is_space = |text: &[u8], at| text::white_space(text, at) > 0;
+        if markup == html.len() && ends_in_reference(&html[at..], is_space) {
             return Ok(None);
         }
         if at < markup {
             let run = character_references::resolve(&html[at..markup])?;
-            self.add(&run);
+            append_run(&mut self.text, &run);
         }
         if markup == html.len() {
             return Ok(None);
@@ -90,21 +91,10 @@ impl Reader<'_> {
                 Ok(self.find_byte(b'>', at + if is_doctype { 9 } else { 2 }))
             }
             _ => {
-                self.add(b"<");
+                append_run(&mut self.text, b"<");
                 Ok(Some(at + 1))
             }
         }
-    }
-
-    fn add(&mut self, run: &[u8]) {
-        let run = text::trim(run);
-        if run.is_empty() {
-            return;
-        }
-        if !self.text.is_empty() {
-            self.text.push(b' ');
-        }
-        self.text.extend_from_slice(run);
     }
 
     fn start_tag(&mut self, at: usize) -> Result<Option<usize>, Unreadable> {
@@ -113,7 +103,7 @@ impl Reader<'_> {
             return Ok(None);
         };
         match tag.kind {
-            TagKind::Text => self.add(&self.html[at..tag.end]),
+            TagKind::Text => append_run(&mut self.text, &self.html[at..tag.end]),
             TagKind::Opens => self.raw = RawElement::of_name(&self.html[at + 1..name_end]),
             TagKind::Empty => {}
         }
@@ -196,9 +186,21 @@ impl Reader<'_> {
     }
 }
 
+/// Appends a run of text, trimmed, with a space before it unless it is the first.
+pub(super) fn append_run(text: &mut Vec<u8>, run: &[u8]) {
+    let run = text::trim(run);
+    if run.is_empty() {
+        return;
+    }
+    if !text.is_empty() {
+        text.push(b' ');
+    }
+    text.extend_from_slice(run);
+}
+
 /// Whether text at the end may break off within a reference: there is an ampersand near the end, and neither white space
 /// nor a semicolon after it.
-fn ends_in_reference(text: &[u8]) -> bool {
+pub(super) fn ends_in_reference(text: &[u8], is_space: impl Fn(&[u8], usize) -> bool) -> bool {
     let starts = text
         .iter()
         .enumerate()
@@ -212,7 +214,7 @@ fn ends_in_reference(text: &[u8]) -> bool {
     };
     let mut at = window + ampersand;
     while at < text.len() {
-        if text[at] == b';' || text::white_space(text, at) > 0 {
+        if text[at] == b';' || is_space(text, at) {
             return false;
         }
         at = text::end_of_char(text, at);

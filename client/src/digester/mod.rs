@@ -1,8 +1,12 @@
-//! From a message to its digest, bit for bit as the reference computes it on `CPython` 3.11.
+//! From a message to its digest, bit for bit as the Python client computes it on `CPython` 3.11.0 to 3.11.13.
 //!
 //! The network counts nothing else than digests, so everyone has to compute the same one, from spam that is damaged on
-//! purpose too. What the reference makes of a message is what its `email` package, its codecs and its `html.parser` make
+//! purpose too. What the Python client makes of a message is what Python's `email` package, codecs and `html.parser` make
 //! of it. Their rules were found by asking them, and are stated here once more.
+//!
+//! `html.parser` reads damaged HTML in another way from 3.11.14 on, and in newer versions of 3.12, 3.13 and 3.14; Debian's
+//! 3.11.2 has a mixture of both ways since 3.11.2-6+deb12u9. The real messages of the tests have the same digest in both.
+//! What the older one fails on is read as the newer one reads it.
 //!
 //! # Which file does what
 //!
@@ -17,6 +21,7 @@
 //! | `charset/` | from bytes to characters |
 //! | `html_text` | the text between HTML's tags |
 //! | `html_tag` | where a start tag ends |
+//! | `html5_text` | both by the rules of newer Pythons |
 //! | `character_references` | `&amp;` and the like |
 //! | `normalize` | the lines of a text, without what differs from one copy of a mail to the next |
 //! | `select_lines` | which of a message's lines count |
@@ -31,12 +36,13 @@
 //! charsets' tables (`tables/generate.py` asks Python for them): `encoding_rs` implements the web's charsets, where
 //! ISO-8859-1 is windows-1252, GB2312 is GBK and an undecodable byte swallows its neighbour, and knows no IBM code page.
 //!
-//! # Where the reference fails
+//! # Where the Python client fails
 //!
-//! It gives no digest for some messages; here the part that it fails on is left out, and the others count. That is:
+//! It gives no digest for some messages. If it fails on HTML that holds a marked section of a kind it does not know
+//! (`<![`, `<![foo]>`, `<![]]>`), newer Pythons do not, and the digest is theirs: all HTML of the message is read by the rules of
+//! `CPython` 3.14.2. Where newer ones fail too, the part that they fail on is left out, and the others count. That is:
 //!
-//! - an HTML part with a marked section of a kind it does not know (`<![foo[`, `<![]]>`), or with a numeric reference of
-//!   more than 4,300 decimal digits, in its text or in an attribute;
+//! - an HTML part with a numeric reference of more than 4,300 decimal digits, in its text or in an attribute;
 //! - a `Content-Type` whose RFC 2231 parameter comes both with and without a section number, or with one of more than
 //!   4,300 digits, where any of its parameters is asked for: for a multipart, a text part, or another part with 8-bit bytes;
 //! - a multipart whose boundary is in a charset that cannot decode it (`undefined`, `idna`), or whose name holds a NUL;
@@ -57,6 +63,7 @@
 mod character_references;
 mod charset;
 mod content_type;
+mod html5_text;
 mod html_tag;
 mod html_text;
 mod lines;
@@ -95,33 +102,52 @@ pub fn digest_of(message: &[u8]) -> Digest {
 /// What goes into a message's digest: its lines that count, normalised, in UTF-8, without line ends.
 pub fn predigest(message: &[u8]) -> Vec<Vec<u8>> {
     let mut lines = Vec::new();
-    mime_walk::for_each_part(message, |part| {
-        // What cannot be read contributes nothing: see the module's documentation.
-        if let Ok(text) = part_text(part) {
-            normalize::append_lines(&text, &mut lines);
-        }
-    });
+    if append_parts(message, html_text::text_between_tags, &mut lines).is_err() {
+        lines.clear();
+        // What these rules cannot read either stays out.
+        let _ = append_parts(message, html5_text::text_between_tags, &mut lines);
+    }
     select_lines::select(lines)
 }
 
-/// Something on which the reference gives up. The part it stands in is left out.
+/// Something on which the Python client gives up. The part it stands in is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Unreadable;
 
-/// The text that a part contributes.
+/// Rules for HTML.
+type ReadHtml = fn(&[u8]) -> Result<Vec<u8>, Unreadable>;
+
+/// Appends the lines of all parts that can be read; an error if HTML is not among them for what it holds.
+fn append_parts(
+    message: &[u8],
+    read_html: ReadHtml,
+    lines: &mut Vec<Vec<u8>>,
+) -> Result<(), Unreadable> {
+    let mut all_html = Ok(());
+    mime_walk::for_each_part(message, |part| {
+        let Ok(text) = part_text(part) else {
+            return;
+        };
+        if !part.kind().is_html() {
+            normalize::append_lines(&text, lines);
+            return;
+        }
+        match read_html(&text) {
+            Ok(text) => normalize::append_lines(&text, lines),
+            Err(Unreadable) => all_html = Err(Unreadable),
+        }
+    });
+    all_html
+}
+
+/// The text of a part, with its tags if it is HTML.
 fn part_text(part: &Part<'_>) -> Result<Vec<u8>, Unreadable> {
-    let kind = part.kind();
-    if !kind.is_text() {
+    if !part.kind().is_text() {
         return opaque_text(part);
     }
     let bytes = transfer_encoding::decode(part.transfer_encoding(), part.payload());
     let charset = content_type::charset(part.content_type())?;
-    let text = charset::decode_text(charset.as_deref(), &bytes)?;
-    if kind.is_html() {
-        html_text::text_between_tags(&text)
-    } else {
-        Ok(text)
-    }
+    charset::decode_text(charset.as_deref(), &bytes)
 }
 
 /// The text of a part that claims to be none: as it stands, whatever its transfer encoding.

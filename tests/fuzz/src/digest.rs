@@ -7,6 +7,8 @@ mod difference;
 mod grammar;
 #[path = "../../digest/html.rs"]
 mod html;
+#[path = "../../digest/html5.rs"]
+mod html5;
 #[path = "../../digest/oracle.rs"]
 mod oracle;
 #[path = "../../harness/random.rs"]
@@ -193,7 +195,12 @@ pub fn mutate(
         }
         6 => with_lines_replaced(&mut random, message, b""),
         7 => {
-            let piece = html::fragment(&mut random);
+            let fragment = if random.chance(20) {
+                html5::fragment
+            } else {
+                html::fragment
+            };
+            let piece = fragment(&mut random);
             with_inserted(&mut random, message, &piece)
         }
         8 => {
