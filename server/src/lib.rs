@@ -21,6 +21,7 @@
 //! | --- | --- |
 //! | `main`, `flags`, `config` | what was typed and written -> one validated `Config` |
 //! | `startup`, `detach`, `signals` | the order of starting, stopping and reloading |
+//! | `check_config` | the same settings read, and nothing started |
 //! | `cpus` | which cores there are to work on |
 //! | `access_files` | passwd and access file as one immutable snapshot |
 //! | `bounded_read` | configuration files of any size, read up to a bound |
@@ -32,6 +33,7 @@
 
 pub mod access_files;
 mod bounded_read;
+mod check_config;
 pub mod config;
 pub mod cpus;
 pub mod datapath;
