@@ -267,7 +267,7 @@ fn rules_and_accounts_without_effect_are_warned_of_at_the_start_and_after_a_relo
             |text: &&str| warnings.iter().filter(|line| line.contains(*text)).count() == times;
         warnings.len() == times * expected.len() && expected.iter().all(is_told)
     };
-    assert!(are_told(1), "{}", server.log());
+    assert!(eventually(LIMIT, || are_told(1)), "{}", server.log());
     server.signal(Signal::SIGUSR1);
     assert!(eventually(LIMIT, || are_told(2)), "{}", server.log());
     assert!(!server.log().contains("nothex") && !server.log().contains(KEY));
@@ -385,11 +385,8 @@ fn a_byte_order_mark_means_nothing() {
         .signed_by(alice);
     assert_eq!(server.client().ask(&check).code(), 200);
     assert!(!server.log().contains(" WARNING "), "{}", server.log());
-    assert!(
-        server.log().contains(" with 1 workers, "),
-        "{}",
-        server.log()
-    );
+    let is_read = eventually(LIMIT, || server.log().contains(" with 1 workers, "));
+    assert!(is_read, "{}", server.log());
 }
 
 #[test]
