@@ -125,7 +125,7 @@ fn settings_of_the_python_server_are_taken_with_one_warning_each() {
             .any(|line| line.contains("config:8: NoSuchKey is ignored: ")),
         "{log}"
     );
-    assert_eq!(server.stderr(), "");
+    assert_eq!(server.stderr().lines().count(), 1, "{}", server.stderr());
 }
 
 #[test]

@@ -81,6 +81,9 @@ mod tidy;
 // What a request costs beyond its own work: allocations and system calls, counted.
 mod hot_path;
 
+// What an operator is told unasked: warnings without a log, --check-config, files that do not say what was meant.
+mod warnings;
+
 // Starting and ending: home directory, background and pid file, signals, a second server, the time to the first answer.
 mod startup;
 

@@ -191,13 +191,13 @@ fn invalid_lines_are_logged_without_keys() {
     let secret = "0123456789abcdef";
     let server = Setup::new(Io::Auto)
         .file("pyzord.passwd", format!("alice {secret}\n{PASSWD}"))
-        .file("pyzord.access", "all : alice\n")
+        .file("pyzord.access", "all : alice\nall : alice : allow\n")
         .start();
     let log = server.log();
     for name in ["pyzord.passwd", "pyzord.access"] {
         let found = log
             .lines()
-            .any(|line| line.contains(" WARNING ") && line.contains(&format!("{name}: line 1: ")));
+            .any(|line| line.contains(" WARNING ") && line.contains(&format!("{name}:1: ")));
         assert!(found, "{log}");
     }
     assert!(!log.contains(secret), "{log}");

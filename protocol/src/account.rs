@@ -84,6 +84,11 @@ impl Accounts {
         self.0.get(user)
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.0.keys().map(AsRef::as_ref)
     }

@@ -1,21 +1,24 @@
 //! The passwd and the access file as one immutable snapshot, replaced whole on reload.
 //!
 //! A request holds the snapshot it began with, so it never sees accounts of one reading and permissions of another.
-//! A reload that goes wrong changes nothing: a file that cannot be read or has vanished must neither lock everybody out
-//! nor let everybody in.
+//! A reload that goes wrong changes nothing: a file that cannot be read, says nothing that can be read, or has vanished must
+//! neither lock everybody out nor let everybody in.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
-use pyzor_protocol::{AccessList, Accounts, LineProblem};
+use pyzor_protocol::{AccessList, Accounts, LineProblem, is_unreadable};
 
 use crate::bounded_read::read_at_most;
 use crate::error::Error;
 
 /// Bytes of either file that we read at most; a million accounts fit.
 const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// Warnings about one file at most: more would push out of the log what else it says.
+const MAX_WARNINGS: usize = 20;
 
 /// Who exists and what each may do, read at one moment.
 #[derive(Default)]
@@ -26,54 +29,61 @@ pub struct Access {
     pub list: AccessList,
 }
 
+/// A passwd or access file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsersFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The setting that names it, and where that was written. A file that nobody named may be missing.
+    pub named: Option<String>,
+}
+
 /// The two files, and what they said when they were last read.
 pub struct AccessFiles {
-    passwd_file: Option<PathBuf>,
-    access_file: Option<PathBuf>,
+    passwd_file: Option<UsersFile>,
+    access_file: Option<UsersFile>,
     current: ArcSwap<Access>,
     /// Which files the current snapshot was read from. Held for the whole of a reload.
     found: Mutex<Found>,
 }
 
 /// Which of the files were there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Found {
     passwd: bool,
     access: bool,
 }
 
-impl Found {
-    const NOTHING: Self = Self {
-        passwd: false,
-        access: false,
-    };
-}
-
 impl AccessFiles {
-    /// Reads both files. One that is missing, or not named at all, gives its defaults: nobody but the anonymous user
-    /// exists, who may do what the reference lets them do.
+    /// Reads both files. One that is missing without being named gives its defaults: nobody but the anonymous user exists,
+    /// who may do what the reference lets them do.
     ///
     /// # Errors
-    /// When a file exists but cannot be read.
-    pub fn load(passwd_file: Option<PathBuf>, access_file: Option<PathBuf>) -> Result<Self, Error> {
-        let (passwd, access) = (passwd_file.as_deref(), access_file.as_deref());
-        let (current, found) = read_both(passwd, access, Found::NOTHING)?;
-        Ok(Self {
+    /// When a file cannot be read, is named and missing, or has lines of which none can be read: so that a server does not
+    /// start that lets everybody in, or nobody.
+    pub fn load(
+        passwd_file: Option<UsersFile>,
+        access_file: Option<UsersFile>,
+    ) -> Result<Self, Error> {
+        let mut files = Self {
             passwd_file,
             access_file,
-            current: ArcSwap::from_pointee(current),
-            found: Mutex::new(found),
-        })
+            current: ArcSwap::default(),
+            found: Mutex::default(),
+        };
+        let (current, found) = files.read(Found::default())?;
+        files.current = ArcSwap::from_pointee(current);
+        files.found = Mutex::new(found);
+        Ok(files)
     }
 
     /// Reads both files again.
     ///
     /// # Errors
-    /// When a file cannot be read, or one that was there has vanished. The old snapshot stays, of both files.
+    /// Those of [`load`](Self::load), and when a file that was there has vanished. The old snapshot stays, of both files.
     pub fn reload(&self) -> Result<(), Error> {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let (passwd, access) = (self.passwd_file.as_deref(), self.access_file.as_deref());
-        let (next, next_found) = read_both(passwd, access, *found)?;
+        let (next, next_found) = self.read(*found)?;
         *found = next_found;
         self.current.store(Arc::new(next));
         Ok(())
@@ -83,66 +93,156 @@ impl AccessFiles {
     pub fn current(&self) -> Guard<Arc<Access>> {
         self.current.load()
     }
+
+    /// Reads both files, and logs what is wrong with their lines. Those in `must_be_there` may not be missing.
+    fn read(&self, must_be_there: Found) -> Result<(Access, Found), Error> {
+        let (passwd_file, access_file) = (self.passwd_file.as_ref(), self.access_file.as_ref());
+        let passwd = read_accounts(passwd_file, must_be_there.passwd)?;
+        let access = read_list(access_file, &passwd.value, must_be_there.access)?;
+        if !passwd.was_there {
+            let path = shown(passwd_file);
+            tracing::info!("there is no passwd file{path}: only the anonymous user exists");
+        }
+        if !access.was_there {
+            let path = shown(access_file);
+            tracing::info!(
+                "there is no access file{path}: the anonymous user may check, report, ping, pong and info"
+            );
+        }
+        for warning in passwd.warnings.iter().chain(&access.warnings) {
+            tracing::warn!("{warning}");
+        }
+        let found = Found {
+            passwd: passwd.was_there,
+            access: access.was_there,
+        };
+        let access = Access {
+            accounts: passwd.value,
+            list: access.value,
+        };
+        Ok((access, found))
+    }
 }
 
-/// Reads both files. Those in `must_be_there` may not be missing.
-fn read_both(
-    passwd_file: Option<&Path>,
-    access_file: Option<&Path>,
-    must_be_there: Found,
-) -> Result<(Access, Found), Error> {
-    let passwd = read(passwd_file, must_be_there.passwd)?;
-    let access = read(access_file, must_be_there.access)?;
-    let found = Found {
-        passwd: passwd.is_some(),
-        access: access.is_some(),
+/// Reads both files and leaves it at that: why a server would not start with them, and what it would warn of.
+pub fn look_at(
+    passwd_file: Option<&UsersFile>,
+    access_file: Option<&UsersFile>,
+) -> (Vec<Error>, Vec<String>) {
+    let passwd = read_accounts(passwd_file, false);
+    let nobody = Accounts::default();
+    let accounts = passwd.as_ref().map_or(&nobody, |reading| &reading.value);
+    let access = read_list(access_file, accounts, false);
+    let mut errors = Vec::new();
+    let mut warnings = Vec::new();
+    let accounts_are_known = passwd.is_ok();
+    match passwd {
+        Ok(reading) => warnings.extend(reading.warnings),
+        Err(error) => errors.push(error),
+    }
+    match access {
+        // Without the accounts nobody knows which rules mean whom.
+        Ok(reading) if accounts_are_known => warnings.extend(reading.warnings),
+        Ok(_) => {}
+        Err(error) => errors.push(error),
+    }
+    (errors, warnings)
+}
+
+/// What a file says, or what holds without it.
+#[derive(Default)]
+struct Reading<T> {
+    value: T,
+    was_there: bool,
+    /// What is wrong with its lines, with their numbers.
+    warnings: Vec<String>,
+}
+
+fn read_accounts(
+    file: Option<&UsersFile>,
+    must_be_there: bool,
+) -> Result<Reading<Accounts>, Error> {
+    let Some((path, content)) = read(file, must_be_there)? else {
+        return Ok(Reading::default());
     };
-    let accounts = accounts(passwd);
-    let list = access_list(access, &accounts);
-    Ok((Access { accounts, list }, found))
+    let (value, problems) = Accounts::parse(&content);
+    reading(path, &content, value, &problems)
+}
+
+fn read_list(
+    file: Option<&UsersFile>,
+    accounts: &Accounts,
+    must_be_there: bool,
+) -> Result<Reading<AccessList>, Error> {
+    let Some((path, content)) = read(file, must_be_there)? else {
+        let without_rules = "there are accounts and no access file: named users may do nothing";
+        let warn = !accounts.is_empty();
+        return Ok(Reading {
+            warnings: warn.then(|| without_rules.to_owned()).into_iter().collect(),
+            ..Reading::default()
+        });
+    };
+    let (value, problems) = AccessList::parse(&content, accounts);
+    reading(path, &content, value, &problems)
 }
 
 /// A file's name and content.
 type Content<'a> = (&'a Path, Vec<u8>);
 
-/// A file that exists, or nothing for one that does not.
-fn read(path: Option<&Path>, must_be_there: bool) -> Result<Option<Content<'_>>, Error> {
-    let Some(path) = path else {
+/// A file that exists, or nothing for one that need not.
+fn read(file: Option<&UsersFile>, must_be_there: bool) -> Result<Option<Content<'_>>, Error> {
+    let Some(UsersFile { path, named }) = file else {
         return Ok(None);
     };
-    match read_at_most(path, MAX_FILE_BYTES) {
-        Ok(content) => Ok(Some((path, content))),
-        Err(error) if error.kind() == ErrorKind::NotFound && !must_be_there => Ok(None),
-        Err(error) => Err(Error::file("read", path)(error)),
+    match (read_at_most(path, MAX_FILE_BYTES), named) {
+        (Ok(content), _) => Ok(Some((path, content))),
+        (Err(error), None) if error.kind() == ErrorKind::NotFound && !must_be_there => Ok(None),
+        (Err(error), Some(named)) if error.kind() == ErrorKind::NotFound && !must_be_there => {
+            Err(Error::Missing {
+                named: named.clone(),
+                path: path.clone(),
+            })
+        }
+        (Err(error), _) => Err(Error::file("read", path)(error)),
     }
 }
 
-fn accounts(passwd: Option<Content<'_>>) -> Accounts {
-    let Some((path, content)) = passwd else {
-        tracing::info!("there is no passwd file: only the anonymous user exists");
-        return Accounts::default();
-    };
-    let (accounts, problems) = Accounts::parse(&content);
-    warn_of(path, &problems);
-    accounts
-}
-
-fn access_list(access: Option<Content<'_>>, accounts: &Accounts) -> AccessList {
-    let Some((path, content)) = access else {
-        tracing::info!(
-            "there is no access file: the anonymous user may check, report, ping, pong and info"
-        );
-        return AccessList::default();
-    };
-    let (list, problems) = AccessList::parse(&content, accounts);
-    warn_of(path, &problems);
-    list
-}
-
-fn warn_of(path: &Path, problems: &[LineProblem]) {
-    for problem in problems {
-        tracing::warn!("{}: {problem}", path.display());
+fn reading<T>(
+    path: &Path,
+    content: &[u8],
+    value: T,
+    problems: &[LineProblem],
+) -> Result<Reading<T>, Error> {
+    if is_unreadable(content, problems)
+        && let Some(first) = problems.first()
+    {
+        let (line, problem) = (first.line, first.problem.clone());
+        let path = path.to_owned();
+        return Err(Error::Unreadable {
+            path,
+            line,
+            problem,
+        });
     }
+    let shown = path.display();
+    let mut warnings: Vec<_> = problems
+        .iter()
+        .take(MAX_WARNINGS)
+        .map(|LineProblem { line, problem }| format!("{shown}:{line}: {problem}"))
+        .collect();
+    if let Some(more @ 1..) = problems.len().checked_sub(MAX_WARNINGS) {
+        warnings.push(format!("{shown}: {more} more of this kind are not listed"));
+    }
+    Ok(Reading {
+        value,
+        was_there: true,
+        warnings,
+    })
+}
+
+/// The name of a file that is to be there, as words to add.
+fn shown(file: Option<&UsersFile>) -> String {
+    file.map_or_else(String::new, |file| format!(", {}", file.path.display()))
 }
 
 #[cfg(test)]
@@ -180,7 +280,8 @@ mod tests {
         }
 
         fn load(&self) -> Result<AccessFiles, Error> {
-            AccessFiles::load(Some(self.passwd()), Some(self.access()))
+            let file = |path| Some(UsersFile { path, named: None });
+            AccessFiles::load(file(self.passwd()), file(self.access()))
         }
     }
 
@@ -279,6 +380,60 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_named_has_to_be_there() {
+        let files = Files::new();
+        let named = UsersFile {
+            path: files.access(),
+            named: Some("HOME/config:2: AccessFile = access".to_owned()),
+        };
+        let error = AccessFiles::load(None, Some(named.clone())).err().unwrap();
+        let expected = format!(
+            "HOME/config:2: AccessFile = access: there is no {}: create it, or remove the setting to do without",
+            files.access().display()
+        );
+        assert_eq!(error.to_string(), expected);
+        files.write("", "");
+        assert!(AccessFiles::load(None, Some(named)).is_ok());
+    }
+
+    #[test]
+    fn a_file_of_which_no_line_can_be_read_changes_nothing() {
+        for broken in [Files::passwd, Files::access] {
+            let files = Files::new();
+            files.write(ALICE, "whitelist : alice : allow\n");
+            let access = files.load().unwrap();
+            fs::write(broken(&files), "# rules\nalice\n").unwrap();
+            let expected = format!("{}:2: expected ", broken(&files).display());
+            for error in [access.reload().unwrap_err(), files.load().err().unwrap()] {
+                assert!(error.to_string().starts_with(&expected), "{error}");
+            }
+            assert!(may(&access, User::Named(b"alice"), Operation::Whitelist));
+            fs::write(broken(&files), "# nothing\n").unwrap();
+            access.reload().unwrap();
+            assert!(
+                !(exists(&access, b"alice")
+                    && may(&access, User::Named(b"alice"), Operation::Whitelist))
+            );
+        }
+    }
+
+    #[test]
+    fn warnings_name_file_and_line_and_are_bounded() {
+        let files = Files::new();
+        let rules = "ping : eve : allow\n".repeat(100);
+        files.write(ALICE, &rules);
+        let file = |path| UsersFile { path, named: None };
+        let (passwd, access) = (file(files.passwd()), file(files.access()));
+        let (errors, warnings) = look_at(Some(&passwd), Some(&access));
+        assert!(errors.is_empty());
+        let expected = format!("{}:1: there is no account `eve`", access.path.display());
+        assert!(warnings[0].starts_with(&expected), "{warnings:?}");
+        assert_eq!(warnings.len(), MAX_WARNINGS + 1);
+        let (_, warnings) = look_at(Some(&passwd), None);
+        assert!(warnings[0].contains("no access file"), "{warnings:?}");
+    }
+
+    #[test]
     fn a_request_goes_on_with_the_snapshot_it_began_with() {
         let files = Files::new();
         files.write(ALICE, "all : alice : allow\n");
@@ -292,7 +447,10 @@ mod tests {
 
     #[test]
     fn a_file_without_end_is_refused() {
-        let access = AccessFiles::load(Some("/dev/zero".into()), None);
-        assert!(access.is_err());
+        let endless = UsersFile {
+            path: "/dev/zero".into(),
+            named: None,
+        };
+        assert!(AccessFiles::load(Some(endless), None).is_err());
     }
 }

@@ -22,6 +22,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// What `--check-config` found, one a line.
+    #[error("{}", .0.join("\n"))]
+    Check(Vec<String>),
     /// Somebody else is bound to an address we should listen on.
     #[error("{0} is in use: is another pyzord running?")]
     AddressInUse(SocketAddr),
@@ -71,9 +74,34 @@ pub enum Error {
     /// A worker's sockets stopped working.
     #[error("a worker's sockets failed: {0}")]
     Datapath(#[from] io::Error),
+    /// A passwd or access file that somebody named is not there.
+    #[error(
+        "{named}: there is no {path}: create it, or remove the setting to do without", path = .path.display()
+    )]
+    Missing {
+        /// The setting, and where it was written.
+        named: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A passwd or access file has lines, and none of them says anything.
+    #[error("{path}:{line}: {problem}; and no other line can be read", path = .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Its first line that cannot be read.
+        line: usize,
+        /// What is wrong with it.
+        problem: pyzor_protocol::Problem,
+    },
     /// The store cannot be opened.
-    #[error("the store cannot be opened: {0}")]
-    Store(#[from] pyzor_storage::StoreError),
+    #[error("the store {directory} cannot be opened: {source}", directory = .directory.display())]
+    Store {
+        /// Its directory.
+        directory: PathBuf,
+        /// Why not.
+        source: pyzor_storage::StoreError,
+    },
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),

@@ -5,7 +5,7 @@ use clap::Parser;
 
 /// Listens for Pyzor requests and answers them.
 ///
-/// Every option but --homedir, --detach and --debug can also be a line of section `[server]` in the file `config` of the
+/// Every option but --homedir, --check-config, --detach and --debug can also be a line of section `[server]` in the file `config` of the
 /// home directory; the command line wins. Relative file names are relative to the home directory, and `~` is expanded.
 ///
 /// SIGUSR1 and SIGHUP read the passwd and access files again and reopen the logs. SIGUSR2 switches recording on and off. SIGTERM and SIGINT stop the server
@@ -22,6 +22,14 @@ pub struct Flags {
     /// Directory of the configuration [default: ~/.pyzor, or /etc/pyzor for a user without a home]; created if missing
     #[arg(long, value_name = "DIR")]
     pub homedir: Option<String>,
+
+    /// Read what a start reads, print every mistake, and end: with status 0 if there is none, else 1
+    ///
+    /// Reads the configuration, the passwd and access files, and looks at the logs, the store, the addresses and the way to
+    /// the kernel. Nothing is created or changed, and a server may be running. What has no effect, such as a misspelt key or a
+    /// rule for a user without an account, is a mistake here; a server starts with it and logs a warning.
+    #[arg(long, help_heading = "Process")]
+    pub check_config: bool,
 
     /// Run in the background, with FILE for its output; returns when requests are answered, or prints why not
     #[arg(long, value_name = "FILE", help_heading = "Process")]
@@ -104,11 +112,11 @@ pub struct Flags {
     #[arg(long, value_name = "FILE", help_heading = "Access control")]
     pub access_file: Option<String>,
 
-    /// Where to log [default: nowhere]
+    /// Where to log; stderr is standard error [default: nowhere, and warnings to standard error]
     #[arg(long, value_name = "FILE", help_heading = "Logs")]
     pub log_file: Option<String>,
 
-    /// Where to log every request [default: nowhere]
+    /// Where to log every request; stderr is standard error [default: nowhere]
     #[arg(long, value_name = "FILE", help_heading = "Logs")]
     pub usage_log_file: Option<String>,
 

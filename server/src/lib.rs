@@ -21,6 +21,7 @@
 //! | --- | --- |
 //! | `main`, `flags`, `config` | what was typed and written -> one validated `Config` |
 //! | `startup`, `detach`, `signals` | the order of starting, stopping and reloading |
+//! | `check_config` | the same settings read, and nothing started |
 //! | `cpus`, `memory`, `control_groups`, `open_files` | which cores and how much memory there is, how many files may be open |
 //! | `access_files` | passwd and access file as one immutable snapshot |
 //! | `bounded_read`, `pipes` | configuration files of any size, read up to a bound; files that may be pipes |
@@ -32,6 +33,7 @@
 
 pub mod access_files;
 mod bounded_read;
+mod check_config;
 pub mod config;
 mod control_groups;
 pub mod cpus;

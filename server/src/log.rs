@@ -1,7 +1,7 @@
 //! The server's log: what `tracing` is told, in the reference's line format, to a file and to standard error.
 //!
-//! The file takes information and worse, debugging details too with `-d`. Standard error takes everything with `-d` and
-//! nothing without; what keeps the server from starting is printed there by `main` all the same.
+//! The log takes information and worse, debugging details too with `-d`. It may be standard error, which journald reads.
+//! Without a log, warnings and worse go to standard error: nobody would see them elsewhere. With `-d` everything goes there.
 //!
 //! A thread writes. What logs only queues a line, and when the disk is slow enough to fill the queue, lines are
 //! counted instead: nothing that logs ever waits for a disk.
@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use pyzor_storage::Trouble;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
@@ -36,12 +37,23 @@ const FINISH_AT_MOST: Duration = Duration::from_secs(2);
 /// The crates whose events are ours to log begin like this.
 const TARGET_PREFIX: &str = "pyzor";
 
+/// Where a log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard error.
+    Stderr,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
 /// The running log.
 pub struct Log(Sender<Order>);
 
 /// What the thread is asked to do.
 enum Order {
     Write(Line),
+    /// To standard error, as it is.
+    Print(String),
     Reopen,
     /// End, and say so.
     Finish(Sender<()>),
@@ -55,24 +67,30 @@ struct Line {
 }
 
 impl Log {
-    /// Opens `file`, if there is to be one, and logs every event of the process from now on.
+    /// Opens `target`, if there is to be one, and logs every event of the process from now on.
     ///
     /// # Errors
     /// When the file cannot be opened, or the thread cannot be started.
-    pub fn start(file: Option<&Path>, debug: bool) -> Result<Self, Error> {
+    pub fn start(target: Option<&LogTarget>, debug: bool) -> Result<Self, Error> {
         let (orders, received) = bounded(MAX_QUEUED_LINES);
         let lost = Arc::new(AtomicU64::new(0));
+        let (file, on_stderr) = match target {
+            Some(LogTarget::File(path)) => (Some(LogFile::open(path)?), None),
+            Some(LogTarget::Stderr) => (None, Some(Level::Info)),
+            None => (None, Some(Level::Warning)),
+        };
         let writer = Writer {
-            file: file.map(LogFile::open).transpose()?,
-            to_stderr: debug,
+            file,
+            on_stderr: if debug { Some(Level::Debug) } else { on_stderr },
             lost: Arc::clone(&lost),
             start: LineStart::new(),
             buffer: Vec::new(),
+            trouble: Trouble::default(),
         };
-        let max_level = match (file, debug) {
+        let max_level = match (target, debug) {
             (_, true) => LevelFilter::DEBUG,
             (Some(_), false) => LevelFilter::INFO,
-            (None, false) => LevelFilter::OFF,
+            (None, false) => LevelFilter::WARN,
         };
         std::thread::Builder::new()
             .name("log".to_owned())
@@ -85,6 +103,11 @@ impl Log {
             lost,
         });
         Ok(Self(orders))
+    }
+
+    /// Prints to standard error, behind the lines that were logged before.
+    pub fn print(&self, text: String) {
+        let _ = self.0.send_timeout(Order::Print(text), FINISH_AT_MOST);
     }
 
     /// Closes the file and opens it again by its name, for rotation.
@@ -107,6 +130,38 @@ const WRITER_NICE: i32 = 5;
 pub(crate) fn yield_to_workers() {
     // A thread may always be nicer; if not, it writes at a worker's priority.
     let _ = rustix::process::nice(WRITER_NICE);
+}
+
+/// What the lines of a log are written to.
+pub(crate) enum LogOutput {
+    Stderr,
+    File(LogFile),
+}
+
+impl LogOutput {
+    pub(crate) fn open(target: &LogTarget) -> Result<Self, Error> {
+        match target {
+            LogTarget::Stderr => Ok(Self::Stderr),
+            LogTarget::File(path) => LogFile::open(path).map(Self::File),
+        }
+    }
+
+    /// Opens a file by its name again; if that fails the old one goes on. Standard error stays what it is.
+    pub(crate) fn reopen(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Stderr => Ok(()),
+            Self::File(file) => file.reopen(),
+        }
+    }
+
+    pub(crate) fn write(&mut self, lines: &[u8]) -> Result<(), Error> {
+        match self {
+            Self::Stderr => std::io::stderr()
+                .write_all(lines)
+                .map_err(Error::system("write to standard error")),
+            Self::File(file) => file.write(lines),
+        }
+    }
 }
 
 /// A file that grows at its end, and can be opened again after somebody moved it away.
@@ -138,10 +193,13 @@ impl LogFile {
 /// The thread's side.
 struct Writer {
     file: Option<LogFile>,
-    to_stderr: bool,
+    /// What goes to standard error: this and worse.
+    on_stderr: Option<Level>,
     lost: Arc<AtomicU64>,
     start: LineStart,
     buffer: Vec<u8>,
+    /// A file that takes no lines.
+    trouble: Trouble,
 }
 
 impl Writer {
@@ -150,6 +208,9 @@ impl Writer {
         while let Ok(order) = orders.recv() {
             match order {
                 Order::Write(line) => self.write(&line),
+                Order::Print(text) => {
+                    let _ = std::io::stderr().write_all(text.as_bytes());
+                }
                 Order::Reopen => self.reopen(),
                 Order::Finish(done) => {
                     let _ = done.send(());
@@ -172,12 +233,16 @@ impl Writer {
         self.start.write(&mut self.buffer, line.at, line.level);
         self.buffer.extend_from_slice(line.message.as_bytes());
         self.buffer.push(b'\n');
-        if self.to_stderr {
+        if self.on_stderr.is_some_and(|least| line.level >= least) {
+            // Who closed standard error does not miss it.
             let _ = std::io::stderr().write_all(&self.buffer);
         }
-        if let Some(Err(_)) = self.file.as_mut().map(|file| file.write(&self.buffer)) {
-            // There is nowhere to complain; the first line that can be written again says how many are missing.
+        if let Some(Err(error)) = self.file.as_mut().map(|file| file.write(&self.buffer)) {
+            // The first line that can be written again says how many are missing.
             self.lost.fetch_add(lost + 1, Ordering::Relaxed);
+            if self.trouble.is_news() {
+                let _ = writeln!(std::io::stderr(), "pyzord: the log lacks lines: {error}");
+            }
         }
     }
 
@@ -284,10 +349,11 @@ mod tests {
     fn writer(file: &Path) -> Writer {
         Writer {
             file: Some(LogFile::open(file).unwrap()),
-            to_stderr: false,
+            on_stderr: None,
             lost: Arc::default(),
             start: LineStart::new(),
             buffer: Vec::new(),
+            trouble: Trouble::default(),
         }
     }
 

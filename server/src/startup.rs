@@ -5,6 +5,7 @@
 //! file, the workers. The server has started when every worker receives. Stopping is the reverse. Nothing slow comes
 //! before the sockets but opening the store.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +16,14 @@ use pyzor_storage::Engine;
 use pyzor_storage::redb_engine::{RedbEngine, RedbOptions, SystemClock};
 
 use crate::access_files::AccessFiles;
+use crate::check_config;
 use crate::config::{self, Config, IoChoice};
 use crate::cpus;
 use crate::datapath::{self, Io};
 use crate::detach::{self, Parent, PidFile};
 use crate::error::Error;
 use crate::flags::Flags;
-use crate::log::Log;
+use crate::log::{Log, LogTarget};
 use crate::metrics::Metrics;
 use crate::open_files;
 use crate::panic_log;
@@ -44,8 +46,16 @@ const CHECK_WORKERS: Duration = Duration::from_millis(500);
 pub fn run(flags: &Flags) -> Result<(), Error> {
     umask(UMASK);
     signals::make_size_limits_errors()?;
+    if flags.check_config {
+        return check_config::run(flags);
+    }
     match config::detach_file(flags)? {
-        None => Server::start(&Config::load(flags)?, None)?.run(),
+        None => {
+            let config = Config::load(flags)?;
+            let server = Server::start(&config, None)?;
+            server.greet(&config);
+            server.run()
+        }
         Some(_) if flags.report_on_stdin => run_in_background(flags),
         Some(output) => {
             // Mistakes show before there is a child, and the home directory is made, where the output may go.
@@ -77,6 +87,8 @@ struct Server {
 
 /// What runs, in the order in which it stops.
 struct Parts {
+    /// In words: where, and how.
+    served: String,
     pid_file: Option<PidFile>,
     workers: Vec<WorkerHandle>,
     usage_log: Option<UsageLogWriter>,
@@ -87,11 +99,11 @@ struct Parts {
 }
 
 impl Server {
-    /// What fails once there is a log is in the log, too.
+    /// What fails once there is a log is in the log, too; on standard error it is said by who started us.
     fn start(config: &Config, pid_file: Option<&Path>) -> Result<Self, Error> {
         set_nice(config.nice)?;
         let signals = signals::listen()?;
-        let log = Log::start(config.log_file.as_deref(), config.debug)?;
+        let log = Log::start(config.log_file.as_ref(), config.debug)?;
         panic_log::install();
         match Parts::start(config, pid_file) {
             Ok(parts) => Ok(Self {
@@ -100,10 +112,24 @@ impl Server {
                 parts,
             }),
             Err(error) => {
-                tracing::error!("{error}");
+                if matches!(config.log_file, Some(LogTarget::File(_))) {
+                    tracing::error!("{error}");
+                }
                 log.finish();
                 Err(error)
             }
+        }
+    }
+
+    /// Tells who started us in the foreground what was started, unless the log is there, too, which says more.
+    fn greet(&self, config: &Config) {
+        if !config.debug && config.log_file != Some(LogTarget::Stderr) {
+            self.log.print(format!(
+                "pyzord {} serves {} on {}\n",
+                env!("CARGO_PKG_VERSION"),
+                config.home.display(),
+                self.parts.served
+            ));
         }
     }
 
@@ -151,7 +177,7 @@ impl Parts {
             env!("CARGO_PKG_VERSION"),
             config.home.display()
         );
-        for warning in &config.warnings {
+        for warning in config.mistakes.iter().chain(&config.warnings) {
             tracing::warn!("{warning}");
         }
         let access = AccessFiles::load(config.passwd_file.clone(), config.access_file.clone())?;
@@ -159,6 +185,7 @@ impl Parts {
         let io = choose_io(config)?;
         let engine = Arc::new(open_store(config)?);
         let mut listening = socket::bind(&config.listen, config.workers)?;
+        let addresses = listening.addresses.clone();
         let pid_file = pid_file.map(PidFile::write).transpose()?;
         let metrics = Metrics::new(config.workers.get());
         let (usage_log, worker_logs) = open_usage_log(config, &metrics)?;
@@ -168,8 +195,10 @@ impl Parts {
             record_taps,
         };
         let store: Arc<dyn Engine> = Arc::clone(&engine) as _;
-        let workers = start_workers(config, io, listening, outputs, &metrics, &access, &store)?;
+        let (workers, datapath) =
+            start_workers(config, io, listening, outputs, &metrics, &access, &store)?;
         Ok(Self {
+            served: served(config, &datapath, &addresses),
             pid_file,
             workers,
             usage_log,
@@ -218,7 +247,15 @@ impl Parts {
     }
 }
 
-fn set_nice(level: i32) -> Result<(), Error> {
+/// Where and how requests are answered, in words.
+fn served(config: &Config, datapath: &str, addresses: &[SocketAddr]) -> String {
+    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    let (addresses, workers) = (addresses.join(", "), config.workers);
+    let s = if workers.get() == 1 { "" } else { "s" };
+    format!("{addresses} with {workers} worker{s} and {datapath}")
+}
+
+pub(crate) fn set_nice(level: i32) -> Result<(), Error> {
     if level != 0 {
         rustix::process::nice(level).map_err(Error::system("set the nice level"))?;
     }
@@ -233,11 +270,11 @@ fn open_store(config: &Config) -> Result<RedbEngine, Error> {
         cache_bytes: config.store_cache_bytes,
         ..RedbOptions::default()
     };
-    Ok(RedbEngine::open(
-        &config.digest_db,
-        options,
-        Arc::new(SystemClock),
-    )?)
+    let directory = &config.digest_db;
+    RedbEngine::open(directory, options, Arc::new(SystemClock)).map_err(|source| Error::Store {
+        directory: directory.clone(),
+        source,
+    })
 }
 
 /// The usage log and each worker's end of it; nothing and no ends if there is to be none.
@@ -245,10 +282,10 @@ fn open_usage_log(
     config: &Config,
     metrics: &Metrics,
 ) -> Result<(Option<UsageLogWriter>, Vec<UsageLog>), Error> {
-    let Some(path) = &config.usage_log_file else {
+    let Some(target) = &config.usage_log_file else {
         return Ok((None, Vec::new()));
     };
-    let (writer, worker_logs) = UsageLogWriter::open(path, metrics)?;
+    let (writer, worker_logs) = UsageLogWriter::open(target, metrics)?;
     Ok((Some(writer), worker_logs))
 }
 
@@ -289,7 +326,7 @@ fn fallback(config: &Config, io: Io) -> Option<Io> {
     (config.io == IoChoice::Auto && io == Io::Uring).then_some(Io::Mmsg)
 }
 
-/// Starts every worker, and waits until all of them receive.
+/// Starts every worker, and waits until all of them receive. Returns them, and how they do, in words.
 fn start_workers(
     config: &Config,
     io: Io,
@@ -298,7 +335,7 @@ fn start_workers(
     metrics: &Metrics,
     access: &Arc<AccessFiles>,
     engine: &Arc<dyn Engine>,
-) -> Result<Vec<WorkerHandle>, Error> {
+) -> Result<(Vec<WorkerHandle>, String), Error> {
     let cores = cpus::allowed_cores();
     let mut logs = outputs.logs.into_iter();
     let mut record_taps = outputs.record_taps.into_iter();
@@ -328,16 +365,15 @@ fn start_workers(
     let Some(started) = started else {
         return end(workers).and(Err(Error::WorkerPanicked));
     };
-    let fallen_back = warn_of_fallbacks(&started);
+    let datapath = format!("{}{}", io.name(), warn_of_fallbacks(&started));
     for address in &listening.addresses {
         tracing::info!(
-            "listening on {address} with {} workers, {}{fallen_back} and receive buffers of {} bytes",
+            "listening on {address} with {} workers, {datapath} and receive buffers of {} bytes",
             config.workers,
-            io.name(),
             listening.receive_buffer_bytes
         );
     }
-    Ok(workers)
+    Ok((workers, datapath))
 }
 
 /// Says once why some workers had to fall back; how many did, for the line that says how many there are.

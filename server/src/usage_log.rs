@@ -8,7 +8,6 @@
 
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -19,7 +18,7 @@ use pyzor_protocol::{ANONYMOUS_USER, Digest, Operation, Refusal, User};
 use pyzor_storage::Trouble;
 
 use crate::error::Error;
-use crate::log::{LogFile, yield_to_workers};
+use crate::log::{LogOutput, LogTarget, yield_to_workers};
 use crate::log_line::{Level, LineStart};
 use crate::metrics::{Counter, Metrics, WorkerMetrics};
 
@@ -87,19 +86,19 @@ struct Orders {
 }
 
 impl UsageLogWriter {
-    /// Opens the file, appending, and starts the thread; the second part are the workers' ends, in their order.
+    /// Opens the log and starts the thread; the second part are the workers' ends, in their order.
     ///
     /// # Errors
-    /// When the file cannot be opened, or the thread cannot be started.
-    pub fn open(path: &Path, metrics: &Metrics) -> Result<(Self, Vec<UsageLog>), Error> {
-        let file = LogFile::open(path)?;
+    /// When a file cannot be opened, or the thread cannot be started.
+    pub fn open(target: &LogTarget, metrics: &Metrics) -> Result<(Self, Vec<UsageLog>), Error> {
+        let output = LogOutput::open(target)?;
         let (workers, queues) = metrics.workers().map(UsageLog::new).unzip();
         let orders = Arc::new(Orders::default());
         let thread = std::thread::Builder::new()
             .name("usage-log".to_owned())
             .spawn({
                 let orders = Arc::clone(&orders);
-                move || Writer::new(file, queues).run(&orders)
+                move || Writer::new(output, queues).run(&orders)
             });
         let thread = thread.map_err(Error::Thread)?;
         Ok((Self { orders, thread }, workers))
@@ -198,7 +197,7 @@ impl UsageLog {
 
 /// The thread's side.
 struct Writer {
-    file: LogFile,
+    output: LogOutput,
     queues: Vec<Receiver<Item>>,
     start: LineStart,
     lines: Vec<u8>,
@@ -207,9 +206,9 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(file: LogFile, queues: Vec<Receiver<Item>>) -> Self {
+    fn new(output: LogOutput, queues: Vec<Receiver<Item>>) -> Self {
         Self {
-            file,
+            output,
             queues,
             start: LineStart::new(),
             lines: Vec::with_capacity(WRITE_BYTES),
@@ -253,7 +252,7 @@ impl Writer {
         if self.lines.is_empty() {
             return;
         }
-        let written = self.file.write(&self.lines);
+        let written = self.output.write(&self.lines);
         self.lines.clear();
         match written {
             Err(error) if self.trouble.is_news() => {
@@ -265,7 +264,7 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
-        if let Err(error) = self.file.reopen() {
+        if let Err(error) = self.output.reopen() {
             tracing::error!("the usage log goes on in the old file: {error}");
         }
     }
@@ -323,6 +322,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::path::Path;
 
     use super::*;
 
@@ -332,11 +332,15 @@ mod tests {
         Digest::from_bytes([byte; Digest::BYTES])
     }
 
+    fn target(path: &Path) -> LogTarget {
+        LogTarget::File(path.to_owned())
+    }
+
     /// A writer for one worker that nobody runs; what it writes is read with [`written`].
     fn log(path: &Path) -> (UsageLog, Writer, Arc<WorkerMetrics>) {
         let metrics = Arc::new(WorkerMetrics::default());
         let (log, queue) = UsageLog::new(Arc::clone(&metrics));
-        let writer = Writer::new(LogFile::open(path).unwrap(), vec![queue]);
+        let writer = Writer::new(LogOutput::open(&target(path)).unwrap(), vec![queue]);
         (log, writer, metrics)
     }
 
@@ -416,7 +420,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("usage");
         let metrics = Metrics::new(2);
-        let (writer, mut workers) = UsageLogWriter::open(&path, &metrics).unwrap();
+        let (writer, mut workers) = UsageLogWriter::open(&target(&path), &metrics).unwrap();
         for worker in &mut workers {
             worker.refusal(SystemTime::now(), Refusal::Forbidden);
         }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::DirBuilder;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf, absolute};
 
@@ -24,14 +24,27 @@ pub(super) fn locate(homedir: Option<&str>) -> Result<PathBuf, Error> {
 /// Makes the home directory if it is missing; its parent must be there.
 ///
 /// # Errors
-/// When it cannot be created.
+/// When it cannot be created, or a directory above it cannot be entered, so that nobody knows whether it is there.
 pub(super) fn create(home: &Path) -> Result<(), Error> {
     match DirBuilder::new().mode(HOME_MODE).create(home) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            Err(Error::file("create", home)(error))
+            let closed = closed_directory(home);
+            Err(closed.map_or_else(
+                || Error::file("create", home)(error),
+                |(directory, error)| Error::file("enter", directory)(error),
+            ))
         }
         _ => Ok(()),
     }
+}
+
+/// The directory above `path` that we may not enter, and what the system says.
+fn closed_directory(path: &Path) -> Option<(&Path, io::Error)> {
+    let downwards = path.ancestors().collect::<Vec<_>>().into_iter().rev();
+    let is_closed = |error: &io::Error| error.kind() == ErrorKind::PermissionDenied;
+    downwards
+        .filter_map(|path| Some((path.parent()?, path.metadata().err()?)))
+        .find(|(_, error)| is_closed(error))
 }
 
 /// Replaces a leading `~` or `~user` by that user's directory. An unknown user's name stays as it is.

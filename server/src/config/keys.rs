@@ -15,6 +15,13 @@ pub(super) struct Key {
     pub(super) default: Option<&'static str>,
 }
 
+impl Key {
+    /// Whether this is what `name` in the file means.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+}
+
 /// Defines each key and lists them all.
 macro_rules! keys {
     ($list:ident: $($constant:ident = $name:literal, $flag:literal, $field:ident, $default:expr;)*) => {

@@ -32,9 +32,11 @@ use pyzor_storage::redb_engine::Durability;
 
 pub use problems::{Problem, Problems};
 
+use crate::access_files::UsersFile;
 use crate::bounded_read::read_at_most;
 use crate::error::Error;
 use crate::flags::Flags;
+use crate::log::LogTarget;
 use settings::Settings;
 
 /// Everything the server is started with. All paths are absolute.
@@ -49,13 +51,13 @@ pub struct Config {
     /// How long a record is kept.
     pub cleanup_age: CleanupAge,
     /// Accounts and their keys; `None` if written empty.
-    pub passwd_file: Option<PathBuf>,
+    pub passwd_file: Option<UsersFile>,
     /// Who may do what; `None` if written empty.
-    pub access_file: Option<PathBuf>,
+    pub access_file: Option<UsersFile>,
     /// The log; none by default.
-    pub log_file: Option<PathBuf>,
+    pub log_file: Option<LogTarget>,
     /// One line a request; none by default.
-    pub usage_log_file: Option<PathBuf>,
+    pub usage_log_file: Option<LogTarget>,
     /// What may be recorded; nothing by default.
     pub record: Option<RecordConfig>,
     /// Holds the process id while a detached server runs; `None` if written empty.
@@ -74,7 +76,9 @@ pub struct Config {
     pub hot_set_bytes: usize,
     /// Memory budget of the store's page caches together, in bytes.
     pub store_cache_bytes: usize,
-    /// What deserves a warning in the log, once there is one.
+    /// What has no effect and was meant to have one, with file and line; a warning in the log, once there is one.
+    pub mistakes: Vec<String>,
+    /// What else deserves a warning there.
     pub warnings: Vec<String>,
 }
 
@@ -128,6 +132,18 @@ impl Config {
         let path = home.join(CONFIG_FILE);
         let text = read(&path)?;
         Settings::new(flags, &home, &path, &text).into_config()
+    }
+
+    /// The same for a look that changes nothing: a home directory that is missing is not created, and the rest of what
+    /// can be told goes with the problems.
+    ///
+    /// # Errors
+    /// When the directory or its file cannot be read.
+    pub fn look_at(flags: &Flags) -> Result<(Self, Option<Error>), Error> {
+        let home = home::locate(flags.homedir.as_deref())?;
+        let path = home.join(CONFIG_FILE);
+        let text = read(&path)?;
+        Ok(Settings::new(flags, &home, &path, &text).into_parts())
     }
 }
 
@@ -192,6 +208,10 @@ mod tests {
     fn everything_has_a_default() {
         let (home, config) = config("", &[]);
         let in_home = |name: &str| home.path().join(name);
+        let by_default = |name: &str| UsersFile {
+            path: in_home(name),
+            named: None,
+        };
         assert_eq!(config.home, home.path());
         let everywhere: Vec<_> = config
             .listen
@@ -201,8 +221,8 @@ mod tests {
         assert_eq!((everywhere, config.listen[0].port()), (vec![true], 24441));
         assert_eq!(config.digest_db, in_home("pyzord.redb"));
         assert_eq!(config.cleanup_age, CleanupAge::from_seconds(10_368_000));
-        assert_eq!(config.passwd_file, Some(in_home("pyzord.passwd")));
-        assert_eq!(config.access_file, Some(in_home("pyzord.access")));
+        assert_eq!(config.passwd_file, Some(by_default("pyzord.passwd")));
+        assert_eq!(config.access_file, Some(by_default("pyzord.access")));
         assert_eq!(config.pid_file, Some(in_home("pyzord.pid")));
         assert_eq!((config.log_file, config.usage_log_file), (None, None));
         assert_eq!(config.record, None);
@@ -210,7 +230,7 @@ mod tests {
         assert_eq!(config.workers, cpus::default_workers());
         assert_eq!(config.io, IoChoice::Auto);
         assert_eq!(config.durability, Durability::Group);
-        assert!(config.warnings.is_empty());
+        assert!(config.warnings.is_empty() && config.mistakes.is_empty());
     }
 
     #[test]
@@ -221,7 +241,7 @@ mod tests {
             &["-p", "2", "--log-file", "b", "--durability", "relaxed"],
         );
         assert_eq!(config.listen[0].port(), 2);
-        assert_eq!(config.log_file, Some(home.path().join("b")));
+        assert_eq!(config.log_file, Some(log_to(home.path().join("b"))));
         assert_eq!(config.workers.get(), 3);
         assert_eq!(config.io, IoChoice::Mmsg);
         assert_eq!(config.durability, Durability::Relaxed);
@@ -234,9 +254,75 @@ mod tests {
         let (home, config) = config(file, &[]);
         let user_home = PathBuf::from(std::env::var_os("HOME").unwrap());
         assert_eq!(config.passwd_file, None);
-        assert_eq!(config.access_file, Some("/etc/access".into()));
-        assert_eq!(config.log_file, Some(user_home.join("log")));
-        assert_eq!(config.usage_log_file, Some(home.path().join("x/usage")));
+        let named = format!(
+            "{}:3: AccessFile = /etc/access",
+            home.path().join(CONFIG_FILE).display()
+        );
+        let access_file = UsersFile {
+            path: "/etc/access".into(),
+            named: Some(named),
+        };
+        assert_eq!(config.access_file, Some(access_file));
+        assert_eq!(config.log_file, Some(log_to(user_home.join("log"))));
+        let usage_log_file = log_to(home.path().join("x/usage"));
+        assert_eq!(config.usage_log_file, Some(usage_log_file));
+    }
+
+    #[test]
+    fn a_log_may_be_standard_error_or_a_file_of_that_name() {
+        let text = "[server]\nLogFile = stderr\nUsageLogFile = ./stderr\n";
+        let (home, config) = config(text, &[]);
+        assert_eq!(config.log_file, Some(LogTarget::Stderr));
+        let usage_log_file = log_to(home.path().join("stderr"));
+        assert_eq!(config.usage_log_file, Some(usage_log_file));
+    }
+
+    fn log_to(path: PathBuf) -> LogTarget {
+        LogTarget::File(path)
+    }
+
+    /// The Python server sets its defaults before it reads the file.
+    #[test]
+    fn values_refer_to_other_settings_and_their_defaults() {
+        let text = "\u{feff}[DEFAULT]\nPort = 7\n[server]\nLogFile = %(Port)s-%(CleanupAge)s-%(PidFile)s\n";
+        let log_file = |typed: &[&str]| {
+            let (home, config) = config(text, typed);
+            let Some(LogTarget::File(path)) = config.log_file else {
+                panic!("no log file");
+            };
+            let name = path.strip_prefix(home.path()).unwrap();
+            (name.display().to_string(), config.listen[0].port())
+        };
+        let expected = "24441-10368000-pyzord.pid".to_owned();
+        assert_eq!(log_file(&[]), (expected, 24441));
+        let expected = "9-10368000-pyzord.pid".to_owned();
+        assert_eq!(log_file(&["--port", "9"]), (expected, 9));
+    }
+
+    #[test]
+    fn what_is_misspelt_is_warned_of_with_what_was_meant() {
+        let text = "[DEFAULT]\nPort = 7\nplace = x\n[Server]\nPort = 1\n[client]\nNonsense = 1\n[backup]\n\
+                    [server]\nAcessFile = x\nPrt = 1\nMaxThread = 2\nColour = red\n";
+        let (_home, config) = config(text, &[]);
+        let place = config.home.join(CONFIG_FILE).display().to_string();
+        let mistakes: Vec<_> = config
+            .mistakes
+            .iter()
+            .map(|told| told.replace(&place, "FILE"))
+            .collect();
+        assert_eq!(
+            mistakes,
+            [
+                "FILE:2: Port is ignored: [DEFAULT] does not reach it; write it into section [server]",
+                "FILE:4: [Server] is ignored: there is no such section; did you mean [server]?",
+                "FILE:8: [backup] is ignored: there is no such section",
+                "FILE:10: AcessFile is ignored: there is no such key; did you mean AccessFile?",
+                "FILE:11: Prt is ignored: there is no such key; did you mean Port?",
+                "FILE:12: MaxThread is ignored: there is no such key; did you mean MaxThreads?",
+                "FILE:13: Colour is ignored: there is no such key",
+            ]
+        );
+        assert_eq!(config.listen[0].port(), 24441);
     }
 
     #[test]
@@ -265,7 +351,7 @@ mod tests {
     #[test]
     fn a_file_without_our_section_and_no_file_at_all_say_nothing() {
         let (home, other) = config("[client]\nTimeout = 5\nNonsense = 1\nPort = x\n", &[]);
-        assert!(other.warnings.is_empty());
+        assert!(other.warnings.is_empty() && other.mistakes.is_empty());
         fs::remove_file(home.path().join(CONFIG_FILE)).unwrap();
         let flags = Flags {
             homedir: Some(home.path().to_str().unwrap().to_owned()),
@@ -320,13 +406,15 @@ mod tests {
                 "--max-threads is ignored: Workers decides how many threads answer requests"
                     .to_owned(),
                 "--gevent is ignored: Workers decides how many threads answer requests".to_owned(),
-                format!("{place}:5: Portt is ignored: there is no such key"),
                 format!(
                     "{place}:6: SentryDSN is ignored: this server reports errors to its log alone"
                 ),
             ]
         );
-        assert_eq!(config.log_file, Some("/var/log/log".into()));
+        let mistake =
+            format!("{place}:5: Portt is ignored: there is no such key; did you mean Port?");
+        assert_eq!(config.mistakes, [mistake]);
+        assert_eq!(config.log_file, Some(log_to("/var/log/log".into())));
     }
 
     #[test]

@@ -9,13 +9,23 @@ use pyzor_storage::redb_engine::{MIN_HOT_SET_BYTES, RedbOptions};
 use super::keys::{self, Key};
 use super::values::{self, Parsed};
 use super::{Config, IoChoice, Origin, Problem, Problems, RecordConfig, home, store_choice};
+use crate::access_files::UsersFile;
 use crate::cpus;
 use crate::error::Error;
 use crate::flags::Flags;
+use crate::log::LogTarget;
 use crate::memory;
 
 /// The section of the file that is ours; a client has its own in the same file.
 const SECTION: &str = "server";
+
+const SECTION_OF_CLIENTS: &str = "client";
+
+/// What names standard error where a log file is expected.
+const STDERR: &str = "stderr";
+
+/// Longer names are nobody's typing error.
+const MAX_MEANT_BYTES: usize = 64;
 
 /// The share of sources that are recorded when nothing else is asked for.
 const EVERY_SOURCE: f64 = 1.0;
@@ -30,6 +40,7 @@ pub(super) struct Settings<'a> {
     file: ConfigFile,
     path: &'a Path,
     problems: Problems,
+    mistakes: Vec<String>,
     warnings: Vec<String>,
 }
 
@@ -44,7 +55,7 @@ impl<'a> Settings<'a> {
     /// The settings that were typed, and those that `text`, the content of the file at `path`, adds.
     pub(super) fn new(flags: &'a Flags, home: &'a Path, path: &'a Path, text: &str) -> Self {
         let (mut file, errors) = ConfigFile::parse(text);
-        for key in keys::ALL.iter().chain(keys::OF_THE_PYTHON_SERVER) {
+        for key in known_keys() {
             if let Some(default) = key.default {
                 file.know(key.name, (key.typed)(flags), default);
             }
@@ -55,10 +66,12 @@ impl<'a> Settings<'a> {
             file,
             path,
             problems: Problems::default(),
+            mistakes: Vec::new(),
             warnings: Vec::new(),
         };
         settings.report_syntax(errors);
         settings.warn_of_ignored_keys();
+        settings.find_mistakes();
         settings
     }
 
@@ -66,16 +79,21 @@ impl<'a> Settings<'a> {
     ///
     /// # Errors
     /// With every problem of both sources.
-    pub(super) fn into_config(mut self) -> Result<Config, Error> {
-        let config = self.config();
-        if self.problems.is_empty() {
-            Ok(Config {
-                warnings: self.warnings,
-                ..config
-            })
-        } else {
-            Err(Error::Config(self.problems.sorted()))
+    pub(super) fn into_config(self) -> Result<Config, Error> {
+        match self.into_parts() {
+            (config, None) => Ok(config),
+            (_, Some(error)) => Err(error),
         }
+    }
+
+    /// All values, with defaults also for those that are wrong, and every problem of both sources.
+    pub(super) fn into_parts(mut self) -> (Config, Option<Error>) {
+        let mut config = self.config();
+        config.mistakes = self.mistakes;
+        config.warnings = self.warnings;
+        let problems = self.problems;
+        let error = (!problems.is_empty()).then(|| Error::Config(problems.sorted()));
+        (config, error)
     }
 
     fn config(&mut self) -> Config {
@@ -91,10 +109,10 @@ impl<'a> Settings<'a> {
             }),
             digest_db: self.store(),
             cleanup_age: self.value(&keys::CLEANUP_AGE, store.cleanup_age, values::cleanup_age),
-            passwd_file: self.path(&keys::PASSWD_FILE, Some("pyzord.passwd")),
-            access_file: self.path(&keys::ACCESS_FILE, Some("pyzord.access")),
-            log_file: self.path(&keys::LOG_FILE, None),
-            usage_log_file: self.path(&keys::USAGE_LOG_FILE, None),
+            passwd_file: self.users_file(&keys::PASSWD_FILE, "pyzord.passwd"),
+            access_file: self.users_file(&keys::ACCESS_FILE, "pyzord.access"),
+            log_file: self.log(&keys::LOG_FILE),
+            usage_log_file: self.log(&keys::USAGE_LOG_FILE),
             record: self.record(),
             pid_file: self.path(&keys::PID_FILE, Some("pyzord.pid")),
             debug: self.flags.debug,
@@ -104,6 +122,7 @@ impl<'a> Settings<'a> {
             durability: self.value(&keys::DURABILITY, store.durability, values::durability),
             hot_set_bytes,
             store_cache_bytes,
+            mistakes: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -165,6 +184,22 @@ impl<'a> Settings<'a> {
             .or(default)
             .filter(|name| !name.is_empty())
             .map(|name| self.home.join(home::expand_user(name)))
+    }
+
+    /// A passwd or access file. One that is named, and not the default, has to be there.
+    fn users_file(&mut self, key: &Key, default: &str) -> Option<UsersFile> {
+        let written = self.written(key);
+        Some(UsersFile {
+            path: self.path(key, Some(default))?,
+            named: written.map(|written| written.origin.with_value(&written.value)),
+        })
+    }
+
+    fn log(&mut self, key: &Key) -> Option<LogTarget> {
+        match self.written(key) {
+            Some(written) if written.value == STDERR => Some(LogTarget::Stderr),
+            _ => self.path(key, None).map(LogTarget::File),
+        }
     }
 
     fn record(&mut self) -> Option<RecordConfig> {
@@ -249,27 +284,80 @@ impl<'a> Settings<'a> {
                 ));
             }
         }
+        let path = self.path.display();
         for (name, line) in self.file.options(SECTION) {
-            if let Some(reason) = reason_to_ignore(name) {
-                let path = self.path.display();
-                self.warnings
-                    .push(format!("{path}:{line}: {name} is ignored: {reason}"));
+            if is_of_sentry(name) {
+                self.warnings.push(format!(
+                    "{path}:{line}: {name} is ignored: this server reports errors to its log alone"
+                ));
             }
         }
     }
+
+    fn find_mistakes(&mut self) {
+        let sections = self.file.sections().filter_map(|(name, line)| {
+            let reason = reason_to_ignore_section(name)?;
+            Some((line, format!("[{name}]"), reason))
+        });
+        let options = self.file.options(SECTION).filter_map(|(name, line)| {
+            let reason = reason_to_ignore(name)?;
+            Some((line, name.to_owned(), reason))
+        });
+        let defaults = self.file.defaults().filter_map(|(name, line)| {
+            let reason = reason_to_ignore_default(name)?;
+            Some((line, name.to_owned(), reason))
+        });
+        let mut ignored: Vec<_> = sections.chain(options).chain(defaults).collect();
+        ignored.sort();
+        let path = self.path.display();
+        let told = |(line, name, reason)| format!("{path}:{line}: {name} is ignored: {reason}");
+        self.mistakes = ignored.into_iter().map(told).collect();
+    }
 }
 
-fn reason_to_ignore(name: &str) -> Option<&'static str> {
-    let is_known = |key: &&Key| key.name.eq_ignore_ascii_case(name);
-    if keys::ALL
-        .iter()
-        .chain(keys::OF_THE_PYTHON_SERVER)
-        .any(is_known)
-    {
-        None
-    } else if name.to_ascii_lowercase().starts_with(keys::SENTRY_PREFIX) {
-        Some("this server reports errors to its log alone")
-    } else {
-        Some("there is no such key")
+fn reason_to_ignore_section(name: &str) -> Option<String> {
+    let known = [SECTION, SECTION_OF_CLIENTS];
+    (!known.contains(&name)).then(|| {
+        let nearest = nearest(name, known).map(|known| format!("[{known}]"));
+        format!("there is no such section{}", did_you_mean(nearest))
+    })
+}
+
+fn reason_to_ignore(name: &str) -> Option<String> {
+    let is_known = known_keys().any(|key| key.is(name)) || is_of_sentry(name);
+    (!is_known).then(|| {
+        let nearest = nearest(name, known_keys().map(|key| key.name)).map(str::to_owned);
+        format!("there is no such key{}", did_you_mean(nearest))
+    })
+}
+
+fn is_of_sentry(name: &str) -> bool {
+    name.to_ascii_lowercase().starts_with(keys::SENTRY_PREFIX)
+}
+
+/// `[DEFAULT]` reaches only what the Python server has no default for.
+fn reason_to_ignore_default(name: &str) -> Option<String> {
+    let is_set_elsewhere = |key: &&Key| key.is(name) && key.default.is_some();
+    known_keys()
+        .any(|key| is_set_elsewhere(&key))
+        .then(|| format!("[DEFAULT] does not reach it; write it into section [{SECTION}]"))
+}
+
+fn known_keys() -> impl Iterator<Item = &'static Key> {
+    keys::ALL.iter().chain(keys::OF_THE_PYTHON_SERVER).copied()
+}
+
+fn did_you_mean(nearest: Option<String>) -> String {
+    nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"))
+}
+
+/// The name that somebody probably meant who wrote `name`: at most one letter in three is wrong.
+fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    if name.len() > MAX_MEANT_BYTES {
+        return None;
     }
+    let name = name.to_lowercase();
+    let distance = |known: &&str| strsim::damerau_levenshtein(&name, &known.to_lowercase());
+    let nearest = known.into_iter().min_by_key(distance)?;
+    (distance(&nearest) * 3 <= nearest.len()).then_some(nearest)
 }

@@ -1,5 +1,6 @@
 //! What the text of each kind of setting means. A value that means nothing gives what was expected instead.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -12,6 +13,9 @@ use crate::socket::MAX_LISTEN_ADDRESSES;
 
 /// A value, or what was expected.
 pub(super) type Parsed<T> = Result<T, String>;
+
+/// What no host name holds, but a mistaken address: nobody needs to be asked about it.
+const NOT_IN_HOST_NAMES: [char; 4] = [':', '[', ']', '/'];
 
 /// Workers a server may be told to start.
 const MAX_WORKERS: i64 = 1024;
@@ -163,8 +167,13 @@ fn resolve(name: &str, port: u16) -> Parsed<Vec<SocketAddr>> {
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address.to_canonical(), port)]);
     }
-    resolve_host(bare, port)
-        .ok_or_else(|| format!("IP addresses or host names (without a port); {name:?} is neither"))
+    let expected = "IP addresses or host names (without a port)";
+    if bare.contains(NOT_IN_HOST_NAMES) {
+        return Err(format!("{expected}; \"{name}\" is neither"));
+    }
+    resolve_host(bare, port).map_err(|error| {
+        format!("{expected}; \"{name}\" is no address and is not resolved: {error}")
+    })
 }
 
 /// Every address of both families, as far as there are two: the kernel may lack IPv6, or this process may not use it.
@@ -177,10 +186,10 @@ fn every_address(port: u16) -> SocketAddr {
 }
 
 /// A host's IPv4 addresses, like the reference; its IPv6 addresses if it has no others.
-fn resolve_host(name: &str, port: u16) -> Option<Vec<SocketAddr>> {
-    let found: Vec<_> = (name, port).to_socket_addrs().ok()?.collect();
-    let (v4, v6): (Vec<_>, Vec<_>) = found.into_iter().partition(SocketAddr::is_ipv4);
-    [v4, v6].into_iter().find(|addresses| !addresses.is_empty())
+fn resolve_host(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let found = (name, port).to_socket_addrs()?;
+    let (v4, v6): (Vec<_>, Vec<_>) = found.partition(SocketAddr::is_ipv4);
+    Ok(if v4.is_empty() { v6 } else { v4 })
 }
 
 /// One of a few words, in any case.
