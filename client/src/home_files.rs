@@ -99,10 +99,18 @@ pub fn home(named: Option<&str>) -> PathBuf {
 pub(crate) fn create_home(home: &Path) -> Result<(), Error> {
     match DirBuilder::new().mode(HOME_MODE).create(home) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            Err(Error::file("create the home directory", home)(error))
+            match home_directory::closed_above(home, is_out_of_reach) {
+                Some(closed) => Err(Error::file("enter", closed)(error)),
+                None => Err(Error::file("create the home directory", home)(error)),
+            }
         }
         _ => Ok(()),
     }
+}
+
+fn is_out_of_reach(path: &Path) -> bool {
+    let denied = |error: io::Error| error.kind() == ErrorKind::PermissionDenied;
+    path.metadata().is_err_and(denied)
 }
 
 /// Replaces a leading `~` or `~user` by that user's directory. An unknown user's name stays as it is.

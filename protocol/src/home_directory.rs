@@ -47,6 +47,14 @@ pub fn expand_user(
     }
 }
 
+/// The lowest directory above `path` that may not be entered, so that nobody knows what is in it; `is_out_of_reach` tells
+/// whether the system denies the permission to look at a path.
+pub fn closed_above(path: &Path, is_out_of_reach: impl Fn(&Path) -> bool) -> Option<&Path> {
+    let mut downwards = path.ancestors().collect::<Vec<_>>().into_iter().rev();
+    let out_of_reach = downwards.find(|path| is_out_of_reach(path))?;
+    out_of_reach.parent().filter(|path| *path != Path::new(""))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +76,18 @@ mod tests {
         for other in ["x", "/x", "x/~", "~stranger/x", ""] {
             assert_eq!(expand(other), PathBuf::from(other));
         }
+    }
+
+    #[test]
+    fn the_directory_that_is_closed_is_found() {
+        let below = |closed: &'static str| {
+            move |path: &Path| path.starts_with(closed) && path != Path::new(closed)
+        };
+        let home = Path::new("/root/x/home");
+        assert_eq!(closed_above(home, below("/root")), Some(Path::new("/root")));
+        assert_eq!(closed_above(home, below("/root/x")), home.parent());
+        assert_eq!(closed_above(home, |_| false), None);
+        assert_eq!(closed_above(Path::new("home"), |_| true), None);
     }
 
     #[test]

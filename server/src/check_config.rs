@@ -10,11 +10,10 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::access_files;
 use crate::config::{self, Config};
-use crate::datapath;
 use crate::error::Error;
 use crate::flags::Flags;
 use crate::log::LogTarget;
-use crate::startup::set_nice;
+use crate::startup::{choose_io, set_nice};
 
 /// Prints that a server would start, or returns every reason why not. What has no effect, and was meant to have one, is a
 /// reason here; a server only warns of it.
@@ -37,7 +36,7 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Error> {
         .listen
         .iter()
         .filter_map(|address| bind(*address).err());
-    let io = datapath::choose(config.io).err();
+    let io = choose_io(&config).err();
     let nice = set_nice(config.nice).err();
     let others = files.into_iter().chain(addresses).chain(io).chain(nice);
     problems.extend(others.map(|error| error.to_string()));

@@ -5,21 +5,18 @@
 
 use std::io;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use pyzor_storage::Trouble;
 
 use crate::datapath::Counters;
 
 /// Turns in a row without a datagram, each with a failed receive, that make an error one that stays.
 const FAILED_TURNS: u32 = 16;
 
-/// How often the server says the same.
-const SAY_EVERY: Duration = Duration::from_secs(60);
-
-/// When some worker last said that receives fail, and that replies do.
-static RECEIVES_FAIL: LastSaid = LastSaid(Mutex::new(None));
-static REPLIES_FAIL: LastSaid = LastSaid(Mutex::new(None));
+/// That receives fail, and that replies do: of all workers.
+static RECEIVES_FAIL: Mutex<Trouble> = Mutex::new(Trouble::new());
+static REPLIES_FAIL: Mutex<Trouble> = Mutex::new(Trouble::new());
 
 /// What one worker has seen of its errors.
 #[derive(Default)]
@@ -42,7 +39,7 @@ impl ErrorWatch {
             return;
         }
         self.failed_turns = self.failed_turns.saturating_add(1);
-        if self.is_receive_failing() && RECEIVES_FAIL.is_due() {
+        if self.is_receive_failing() && is_news(&RECEIVES_FAIL) {
             tracing::error!(
                 "nothing can be received, the server goes on trying: {}",
                 text(counters.last_receive_error)
@@ -60,7 +57,7 @@ impl ErrorWatch {
         let refused = counters.send_errors - self.send_errors;
         let taken = std::mem::take(&mut self.taken);
         self.send_errors = counters.send_errors;
-        if refused > taken / 2 && REPLIES_FAIL.is_due() {
+        if refused > taken / 2 && is_news(&REPLIES_FAIL) {
             tracing::warn!(
                 "the system refuses to send replies ({refused} of late): {}",
                 text(counters.last_send_error)
@@ -76,22 +73,12 @@ fn text(error: Option<Errno>) -> String {
     )
 }
 
-struct LastSaid(Mutex<Option<Instant>>);
-
-impl LastSaid {
-    /// Whether it is time to say it, to the one caller who then says it.
-    fn is_due(&self) -> bool {
-        // Who holds it is about to say it.
-        let Ok(mut last) = self.0.try_lock() else {
-            return false;
-        };
-        let now = Instant::now();
-        let is_due = last.is_none_or(|last| now.duration_since(last) >= SAY_EVERY);
-        if is_due {
-            *last = Some(now);
-        }
-        is_due
-    }
+/// Whether it is time to say it, to the one caller who then says it.
+fn is_news(trouble: &Mutex<Trouble>) -> bool {
+    // Who holds it is about to say it.
+    trouble
+        .try_lock()
+        .is_ok_and(|mut trouble| trouble.is_news())
 }
 
 #[cfg(test)]
@@ -122,12 +109,5 @@ mod tests {
             watch.after_turn(taken, &failed(turn));
             assert!(!watch.is_receive_failing(), "{turn}");
         }
-    }
-
-    #[test]
-    fn what_was_said_is_not_said_again_at_once() {
-        let said = LastSaid(Mutex::new(None));
-        assert!(said.is_due());
-        assert!(!said.is_due());
     }
 }

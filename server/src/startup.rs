@@ -310,7 +310,7 @@ struct WorkerOutputs {
 }
 
 /// How workers talk to the kernel, and room for the files that takes.
-fn choose_io(config: &Config) -> Result<Io, Error> {
+pub(crate) fn choose_io(config: &Config) -> Result<Io, Error> {
     let io = datapath::choose(config.io)?;
     match (open_files::allow(config, io), fallback(config, io)) {
         (Err(refusal), Some(other)) => {

@@ -16,6 +16,14 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// Nothing has been said.
+    pub const fn new() -> Self {
+        Self {
+            last_said: None,
+            is_said: false,
+        }
+    }
+
     /// To be called whenever the trouble shows: whether to log it now.
     pub fn is_news(&mut self) -> bool {
         self.is_news_at(Instant::now())

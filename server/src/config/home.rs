@@ -28,23 +28,18 @@ pub(super) fn locate(homedir: Option<&str>) -> Result<PathBuf, Error> {
 pub(super) fn create(home: &Path) -> Result<(), Error> {
     match DirBuilder::new().mode(HOME_MODE).create(home) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            let closed = closed_directory(home);
-            Err(closed.map_or_else(
-                || Error::file("create", home)(error),
-                |(directory, error)| Error::file("enter", directory)(error),
-            ))
+            match home_directory::closed_above(home, is_out_of_reach) {
+                Some(closed) => Err(Error::file("enter", closed)(error)),
+                None => Err(Error::file("create", home)(error)),
+            }
         }
         _ => Ok(()),
     }
 }
 
-/// The directory above `path` that we may not enter, and what the system says.
-fn closed_directory(path: &Path) -> Option<(&Path, io::Error)> {
-    let downwards = path.ancestors().collect::<Vec<_>>().into_iter().rev();
-    let is_closed = |error: &io::Error| error.kind() == ErrorKind::PermissionDenied;
-    downwards
-        .filter_map(|path| Some((path.parent()?, path.metadata().err()?)))
-        .find(|(_, error)| is_closed(error))
+fn is_out_of_reach(path: &Path) -> bool {
+    let denied = |error: io::Error| error.kind() == ErrorKind::PermissionDenied;
+    path.metadata().is_err_and(denied)
 }
 
 /// Replaces a leading `~` or `~user` by that user's directory. An unknown user's name stays as it is.
