@@ -16,15 +16,15 @@ mod record {
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use pyzor_fuzz::{MemoryDisk, NOW};
 use pyzor_protocol::Digest;
-use pyzor_storage::redb_engine::{
-    Disk, MIN_HOT_SET_BYTES, RedbEngine, RedbOptions, Steps, SystemClock,
-};
+use pyzor_storage::redb_engine::{Clock, Disk, MIN_HOT_SET_BYTES, RedbEngine, RedbOptions, Steps};
 use pyzor_storage::{
-    ChangeKind, CleanupAge, Completions, Engine, Lookup, Record, StoreError, Ticket, Wanted,
+    ChangeKind, CleanupAge, Completions, Engine, EpochSeconds, Lookup, Record, StoreError, Ticket,
+    Wanted,
 };
 use redb::{Builder, TableDefinition};
 
@@ -38,6 +38,19 @@ const INPUTS_A_STORE: u64 = 32;
 
 /// Whatever the fuzzer's times are, nothing expires.
 const KEPT: CleanupAge = CleanupAge::from_seconds(0);
+
+/// A clock in the last second there is: no batch is from later, and its times are shown as they are.
+struct LastSecond;
+
+impl Clock for LastSecond {
+    fn now(&self) -> EpochSeconds {
+        EpochSeconds::MAX
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::ZERO
+    }
+}
 
 static NEW_STORE: LazyLock<MemoryDisk> = LazyLock::new(|| {
     let disk = Arc::new(MemoryDisk::default());
@@ -56,7 +69,7 @@ fn open(disk: &Arc<MemoryDisk>) -> Result<(RedbEngine, Steps), StoreError> {
         ..RedbOptions::default()
     };
     let disk = Arc::clone(disk) as Arc<dyn Disk>;
-    RedbEngine::open_stepped(disk, options, Arc::new(SystemClock))
+    RedbEngine::open_stepped(disk, options, Arc::new(LastSecond))
 }
 
 fn write_batch(disk: &MemoryDisk, batch: &[u8]) {
