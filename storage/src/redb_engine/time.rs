@@ -229,8 +229,10 @@ impl StoreTime {
     }
 
     fn unsaved_for(&self, seconds: u32) -> Option<Unsaved> {
-        let time = self.now();
+        self.now();
         let state = self.state.lock();
+        // No reading is later.
+        let time = state.told;
         let is_due = state.new_readings > 0 || time >= state.saved.saturating_add(seconds);
         is_due.then(|| state.unsaved(time))
     }
