@@ -268,6 +268,27 @@ fn assert_refuses_pipe(setup: Setup, name: &str, beginning: &str, end: &str) {
     assert!(stderr.trim_end().ends_with(end), "{name}: {stderr}");
 }
 
+/// Whoever reads the usage log from a pipe may stop reading: that keeps no server from ending.
+#[test]
+fn a_usage_log_that_takes_no_more_does_not_keep_the_server_from_ending() {
+    // More than a pipe holds, a line for each.
+    const PINGS: usize = 2000;
+    let setup = Setup::new(Io::Auto).arg("--usage-log-file").arg("usage");
+    let pipe = setup.home().join("usage");
+    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let reader = OpenOptions::new().read(true).write(true).open(&pipe);
+    let _reader = reader.expect("a pipe that is open for both waits for nobody");
+    let mut server = setup.start();
+    let client = server.client();
+    for _ in 0..PINGS {
+        assert_eq!(client.ask(&Request::new("ping")).code(), 200);
+    }
+    server.signal(Signal::SIGTERM);
+    let status = server.wait(END_LIMIT).expect("it ends");
+    assert!(status.success());
+    assert!(server.log().contains("the end of the usage log is missing"));
+}
+
 /// A pid file is removed in the end: a pipe must not be, nor a device.
 #[test]
 fn a_pid_file_must_be_a_regular_file() {

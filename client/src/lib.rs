@@ -59,6 +59,7 @@
 //! - A line of the servers file that names no server is skipped with a line in the log. When it holds nothing else, that is an
 //!   error: the reference would ask the public server, or fail. When it holds nothing at all, the public server is asked, and the
 //!   log says so.
+//! - A file of the home directory, or one named in its place, that is a pipe is refused: nobody may write to it.
 //! - A servers or accounts file that is named, is not the usual one and is missing is an error: the reference would ask the public
 //!   server, or as anonymous. A skipped line of the accounts file is told on standard error where no server has an account.
 //! - A byte order mark before a file, a servers file's or a whitelist's comments, and white space of any kind mean what they look

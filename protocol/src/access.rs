@@ -1,6 +1,5 @@
 //! The access file: who may ask for what.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
 use crate::account::{Accounts, to_lower_case};
@@ -128,8 +127,8 @@ struct Lookout<'a> {
     accounts: &'a Accounts,
     /// Accounts that are written with capitals, by their names in lower case.
     with_capitals: HashMap<Vec<u8>, &'a [u8]>,
-    /// The lines of the rules so far.
-    rules: HashMap<Rule, usize>,
+    /// The last rule, and its line.
+    previous: Option<(Rule, usize)>,
 }
 
 impl<'a> Lookout<'a> {
@@ -138,7 +137,7 @@ impl<'a> Lookout<'a> {
         Self {
             accounts,
             with_capitals: names.filter(|(lower, name)| lower != name).collect(),
-            rules: HashMap::new(),
+            previous: None,
         }
     }
 
@@ -160,12 +159,13 @@ impl<'a> Lookout<'a> {
                 .filter_map(|user| self.doubt(user));
             doubts.take(MAX_USERS_TOLD).for_each(&mut tell);
         }
-        match self.rules.entry(rule) {
-            Entry::Occupied(earlier) => tell(Problem::Repeated(*earlier.get())),
-            Entry::Vacant(entry) => {
-                entry.insert(line);
-            }
+        // With another rule in between, the same one may count again: the last one decides.
+        if let Some((earlier, line)) = &self.previous
+            && *earlier == rule
+        {
+            tell(Problem::Repeated(*line));
         }
+        self.previous = Some((rule, line));
     }
 
     /// Why a name in a rule means nobody.
@@ -186,7 +186,7 @@ impl<'a> Lookout<'a> {
 }
 
 /// A line of the access file, in lower case.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq)]
 struct Rule {
     operations: OperationSet,
     unknown: Vec<Box<[u8]>>,
@@ -294,6 +294,12 @@ mod tests {
                 "ping : bob : allow\nPING:BOB:Allow",
                 &accounts,
                 vec![Problem::Repeated(1)],
+            ),
+            // The third one decides.
+            (
+                "all:bob:allow\nping:bob:deny\nall:bob:allow",
+                &accounts,
+                Vec::new(),
             ),
         ] {
             let (_, problems) = AccessList::parse(text.as_bytes(), accounts);

@@ -4,6 +4,7 @@
 
 use std::io::{self, ErrorKind, Write as _};
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
@@ -13,6 +14,7 @@ use crate::config::{self, Config};
 use crate::error::Error;
 use crate::flags::Flags;
 use crate::log::LogTarget;
+use crate::pipes;
 use crate::startup::{choose_io, set_nice};
 
 /// Prints that a server would start, or returns every reason why not. What has no effect, and was meant to have one, is a
@@ -89,6 +91,8 @@ fn files(flags: &Flags, config: &Config) -> Vec<Error> {
 fn writable(path: &Path) -> io::Result<()> {
     match path.metadata() {
         Ok(there) if there.is_dir() => Err(ErrorKind::IsADirectory.into()),
+        // Only opening it tells whether somebody reads.
+        Ok(there) if there.file_type().is_fifo() => pipes::open_to_append(path).map(drop),
         Ok(_) => may(path, AccessFlags::W_OK),
         Err(error) if error.kind() == ErrorKind::NotFound => creatable(path),
         Err(error) => Err(error),
@@ -106,7 +110,7 @@ fn creatable(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What is wrong with the store: each of its files is opened for reading and writing.
+/// What is wrong with the store, as far as permissions go: a server may be running on it.
 fn store(directory: &Path) -> Vec<Error> {
     if directory.as_os_str().is_empty() {
         // What is configured names none, which has been said.
@@ -130,8 +134,9 @@ fn store(directory: &Path) -> Vec<Error> {
         .map(|file: std::fs::DirEntry| file.path())
         .filter_map(|path| {
             may(&path, read_and_write)
-                .map_err(Error::file("open", &path))
                 .err()
+                .filter(|error| error.kind() != ErrorKind::NotFound)
+                .map(Error::file("open", &path))
         })
         .collect()
 }

@@ -14,6 +14,9 @@ use crate::datapath::Counters;
 /// Turns in a row without a datagram, each with a failed receive, that make an error one that stays.
 const FAILED_TURNS: u32 = 16;
 
+/// Fewer refused replies than this say nothing: a stranger may name a sender that cannot be answered.
+const REFUSALS_AT_LEAST: u64 = 16;
+
 /// That receives fail, and that replies do: of all workers.
 static RECEIVES_FAIL: Mutex<Trouble> = Mutex::new(Trouble::new());
 static REPLIES_FAIL: Mutex<Trouble> = Mutex::new(Trouble::new());
@@ -35,14 +38,20 @@ impl ErrorWatch {
         self.receive_errors = counters.receive_errors;
         self.taken += taken as u64;
         if taken > 0 || !has_failed {
-            self.failed_turns = 0;
+            let failed = std::mem::take(&mut self.failed_turns) >= FAILED_TURNS;
+            if failed && is_over(&RECEIVES_FAIL) {
+                tracing::warn!("datagrams are received again");
+            }
             return;
         }
         self.failed_turns = self.failed_turns.saturating_add(1);
         if self.is_receive_failing() && is_news(&RECEIVES_FAIL) {
             tracing::error!(
                 "nothing can be received, the server goes on trying: {}",
-                text(counters.last_receive_error)
+                text(
+                    counters.last_receive_error,
+                    "no sender's address can be read"
+                )
             );
         }
     }
@@ -57,20 +66,35 @@ impl ErrorWatch {
         let refused = counters.send_errors - self.send_errors;
         let taken = std::mem::take(&mut self.taken);
         self.send_errors = counters.send_errors;
-        if refused > taken / 2 && is_news(&REPLIES_FAIL) {
-            tracing::warn!(
-                "the system refuses to send replies ({refused} of late): {}",
-                text(counters.last_send_error)
-            );
+        if are_replies_refused(refused, taken) {
+            if is_news(&REPLIES_FAIL) {
+                tracing::warn!(
+                    "the system refuses to send replies ({refused} of late): {}",
+                    text(counters.last_send_error, "it does not say why")
+                );
+            }
+        } else if refused == 0 && taken > 0 && is_over(&REPLIES_FAIL) {
+            tracing::warn!("replies are sent again");
         }
     }
 }
 
-fn text(error: Option<Errno>) -> String {
+/// Whether so many refused replies to so many datagrams are more than what a stranger can do.
+fn are_replies_refused(refused: u64, taken: u64) -> bool {
+    refused >= REFUSALS_AT_LEAST && refused > taken / 2
+}
+
+fn text(error: Option<Errno>, unknown: &str) -> String {
     error.map_or_else(
-        || "no sender's address can be read".to_owned(),
+        || unknown.to_owned(),
         |error| io::Error::from(error).to_string(),
     )
+}
+
+fn is_over(trouble: &Mutex<Trouble>) -> bool {
+    trouble
+        .try_lock()
+        .is_ok_and(|mut trouble| trouble.is_over())
 }
 
 /// Whether it is time to say it, to the one caller who then says it.
@@ -91,6 +115,13 @@ mod tests {
             last_receive_error: Some(Errno::EPERM),
             ..Counters::default()
         }
+    }
+
+    #[test]
+    fn a_few_refused_replies_are_no_trouble() {
+        assert!(!are_replies_refused(1, 1));
+        assert!(!are_replies_refused(100, 1000));
+        assert!(are_replies_refused(100, 150));
     }
 
     #[test]

@@ -31,8 +31,8 @@ const MAX_QUEUED_LINES: usize = 1024;
 /// Bytes of a message; the rest is cut off.
 const MAX_MESSAGE_BYTES: usize = 4096;
 
-/// How long the end of the process waits for the last lines.
-const FINISH_AT_MOST: Duration = Duration::from_secs(2);
+/// How long the end of the process waits for the last lines of a log.
+pub(crate) const FINISH_AT_MOST: Duration = Duration::from_secs(2);
 
 /// The crates whose events are ours to log begin like this.
 const TARGET_PREFIX: &str = "pyzor";

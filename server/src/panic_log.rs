@@ -5,9 +5,9 @@ use std::thread;
 
 use pyzor_storage::redb_engine::takes_panics_for_damage;
 
-/// Has every panic written to the log, besides standard error, but for those by which the store finds damaged files: it
-/// says so itself.
-pub(crate) fn install() {
+/// Has every panic written to the log, and to standard error where the log is a file; but for those by which the store finds
+/// damaged files: it says so itself.
+pub(crate) fn install(log_is_file: bool) {
     let to_stderr = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         if takes_panics_for_damage() {
@@ -17,6 +17,8 @@ pub(crate) fn install() {
         // On one line, as everything in the log is.
         let message = panic.to_string().replace('\n', " ");
         tracing::error!("{} {message}", thread.name().unwrap_or("a thread"));
-        to_stderr(panic);
+        if log_is_file {
+            to_stderr(panic);
+        }
     }));
 }

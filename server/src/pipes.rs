@@ -25,7 +25,10 @@ pub(crate) fn open_to_append(path: &Path) -> io::Result<File> {
     options.append(true).create(true);
     let file = options.custom_flags(libc::O_NONBLOCK).open(path);
     let file = file.map_err(|error| match error.raw_os_error() {
-        Some(libc::ENXIO) => io::Error::other("it is a pipe or a socket, and nobody reads from it"),
+        Some(libc::ENXIO) if path.metadata().is_ok_and(|m| m.file_type().is_socket()) => {
+            io::Error::other("it is a socket; for standard error, write stderr")
+        }
+        Some(libc::ENXIO) => io::Error::other("it is a pipe, and nobody reads from it"),
         _ => error,
     })?;
     let flags = fcntl_getfl(&file)?;

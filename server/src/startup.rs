@@ -104,7 +104,7 @@ impl Server {
         set_nice(config.nice)?;
         let signals = signals::listen()?;
         let log = Log::start(config.log_file.as_ref(), config.debug)?;
-        panic_log::install();
+        panic_log::install(matches!(config.log_file, Some(LogTarget::File(_))));
         match Parts::start(config, pid_file) {
             Ok(parts) => Ok(Self {
                 log,

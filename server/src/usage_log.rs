@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use pyzor_protocol::{ANONYMOUS_USER, Digest, Operation, Refusal, User};
 use pyzor_storage::Trouble;
 
 use crate::error::Error;
-use crate::log::{LogOutput, LogTarget, yield_to_workers};
+use crate::log::{FINISH_AT_MOST, LogOutput, LogTarget, yield_to_workers};
 use crate::log_line::{Level, LineStart};
 use crate::metrics::{Counter, Metrics, WorkerMetrics};
 
@@ -76,6 +76,8 @@ impl UsageEntry {
 pub struct UsageLogWriter {
     orders: Arc<Orders>,
     thread: JoinHandle<()>,
+    /// Closed when the thread has ended.
+    ended: Receiver<()>,
 }
 
 /// What the thread is asked to do besides writing.
@@ -94,14 +96,23 @@ impl UsageLogWriter {
         let output = LogOutput::open(target)?;
         let (workers, queues) = metrics.workers().map(UsageLog::new).unzip();
         let orders = Arc::new(Orders::default());
+        let (at_end, ended) = bounded(0);
         let thread = std::thread::Builder::new()
             .name("usage-log".to_owned())
             .spawn({
                 let orders = Arc::clone(&orders);
-                move || Writer::new(output, queues).run(&orders)
+                move || {
+                    Writer::new(output, queues).run(&orders);
+                    drop(at_end);
+                }
             });
         let thread = thread.map_err(Error::Thread)?;
-        Ok((Self { orders, thread }, workers))
+        let writer = Self {
+            orders,
+            thread,
+            ended,
+        };
+        Ok((writer, workers))
     }
 
     /// Closes the file and opens it again by its name, for rotation.
@@ -109,10 +120,13 @@ impl UsageLogWriter {
         self.order(&self.orders.reopen);
     }
 
-    /// Writes what the workers have logged, and ends.
+    /// Writes what the workers have logged, and ends: at the latest after [`FINISH_AT_MOST`], as a pipe may take nothing.
     pub fn finish(self) {
         self.order(&self.orders.finish);
-        let _ = self.thread.join();
+        let never: Result<(), _> = self.ended.recv_timeout(FINISH_AT_MOST);
+        if never == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the end of the usage log is missing: what it goes to takes nothing");
+        }
     }
 
     fn order(&self, order: &AtomicBool) {
@@ -258,7 +272,7 @@ impl Writer {
             Err(error) if self.trouble.is_news() => {
                 tracing::error!("requests are missing in the usage log: {error}");
             }
-            Ok(()) if self.trouble.is_over() => tracing::info!("the usage log is written again"),
+            Ok(()) if self.trouble.is_over() => tracing::warn!("the usage log is written again"),
             _ => {}
         }
     }

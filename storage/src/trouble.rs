@@ -29,7 +29,7 @@ impl Trouble {
         self.is_news_at(Instant::now())
     }
 
-    /// To be called when all is well: whether to log that the trouble is over.
+    /// To be called when all is well: whether to log that the trouble is over, at the level at which it was said to be there.
     ///
     /// Trouble that comes back within a minute is not logged again before that minute has passed.
     pub fn is_over(&mut self) -> bool {

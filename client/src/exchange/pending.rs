@@ -215,19 +215,19 @@ impl<'s> Pending<'s> {
                     Err(reason) => log.warning(&format!("{}: {reason}; ignored", self.server.name)),
                 },
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                // What the network says of the address: nobody listens, or nothing gets there.
                 Err(error) => {
-                    if error.kind() == ErrorKind::ConnectionRefused {
-                        self.refused(index, log);
-                    }
+                    self.was_refused |= error.kind() == ErrorKind::ConnectionRefused;
+                    self.go_on_to_next(index, log);
                     return None;
                 }
             }
         }
     }
 
-    /// Nobody listens at an address: the next one may do, or else it may just be starting. The time-out says when to give up.
-    fn refused(&mut self, index: usize, log: &Log) {
-        self.was_refused = true;
+    /// An address cannot be asked: the next one may do, or else it may just be starting. The time-out says when to give up.
+    fn go_on_to_next(&mut self, index: usize, log: &Log) {
         if self.is_repeatable
             && let Ok(socket) = self.send_to_next(log)
         {

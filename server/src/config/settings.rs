@@ -186,7 +186,7 @@ impl<'a> Settings<'a> {
             .map(|name| self.home.join(home::expand_user(name)))
     }
 
-    /// A passwd or access file. One that is named, and not the default, has to be there.
+    /// A passwd or access file. One that is named, be it by the default name, has to be there.
     fn users_file(&mut self, key: &Key, default: &str) -> Option<UsersFile> {
         let written = self.written(key);
         Some(UsersFile {
@@ -197,7 +197,7 @@ impl<'a> Settings<'a> {
 
     fn log(&mut self, key: &Key) -> Option<LogTarget> {
         match self.written(key) {
-            Some(written) if written.value == STDERR => Some(LogTarget::Stderr),
+            Some(written) if written.value.eq_ignore_ascii_case(STDERR) => Some(LogTarget::Stderr),
             _ => self.path(key, None).map(LogTarget::File),
         }
     }

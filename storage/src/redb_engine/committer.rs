@@ -93,7 +93,7 @@ impl Committer {
     }
 
     pub(super) fn step(&mut self) -> Step {
-        self.journal.check_in_place(self.store.disk.as_ref());
+        self.journal.check_in_place(self.store.disk.as_ref(), true);
         if self.refusing && !self.is_well_again() {
             self.say_refusal();
             if self.store.is_stopping() {
@@ -273,7 +273,7 @@ impl Committer {
         let well = in_service && self.has_free(ROOMY_BYTES);
         if well {
             if self.refusal.is_over() {
-                info!("updates are taken again");
+                warn!("updates are taken again");
             }
             self.refusing = false;
             self.note_health();

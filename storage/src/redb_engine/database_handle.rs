@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::disk::Disk;
 use super::schema::{BATCHES, Identity, RECORDS, Role, check_identity};
@@ -209,12 +209,15 @@ impl DatabaseHandle {
         }
     }
 
-    /// Takes the file out of service if it is no longer where it was opened.
-    pub(super) fn check_in_place(&self, disk: &dyn Disk) {
-        if !self.is_failed()
-            && let Err(error) = disk.check_in_place(&self.file)
-        {
-            self.fail(&error);
+    /// Takes the file out of service if it is no longer where it was opened, and says so if nobody else does.
+    pub(super) fn check_in_place(&self, disk: &dyn Disk, says_so: bool) {
+        if self.is_failed() {
+            return;
+        }
+        match disk.check_in_place(&self.file) {
+            Err(error) if says_so => self.fail(&error),
+            Err(_) => self.failed.store(true, Ordering::Relaxed),
+            Ok(()) => {}
         }
     }
 
@@ -254,7 +257,7 @@ impl DatabaseHandle {
                 self.damaged.store(false, Ordering::Relaxed);
                 self.failed.store(false, Ordering::Relaxed);
                 if self.trouble.lock().is_over() {
-                    info!("{} is in service again", self.path);
+                    warn!("{} is in service again", self.path);
                 }
                 true
             }
@@ -262,7 +265,9 @@ impl DatabaseHandle {
                 if matches!(error, StoreError::Damaged { .. }) {
                     self.damaged.store(true, Ordering::Relaxed);
                 }
-                if self.trouble.lock().is_news() {
+                let is_gone = disk.check_in_place(&self.file).is_err();
+                let says_so = !is_gone || self.role == Role::Journal;
+                if says_so && self.trouble.lock().is_news() {
                     let error = error.within(&disk.describe());
                     warn!("{} is still out of service: {error}", self.path);
                 }

@@ -16,7 +16,7 @@ use std::thread::yield_now;
 use std::time::Duration;
 
 use redb::{Database, ReadableTable, ReadableTableMetadata};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::change::{Batch, Change};
 use super::committer::RESERVED_BYTES;
@@ -127,11 +127,13 @@ impl Folder {
     pub(super) fn reopen_failed(&mut self) {
         let uptime = self.store.clock.uptime();
         let disk = self.store.disk.as_ref();
-        if disk.check_in_place(&Role::Journal.file()).is_err() {
+        // When the whole store was taken away, the committer says so for all files.
+        let is_gone = disk.check_in_place(&Role::Journal.file()).is_err();
+        if is_gone {
             self.store.pending.poke();
         }
         for shard in &self.store.memory.shards {
-            shard.handle.check_in_place(disk);
+            shard.handle.check_in_place(disk, !is_gone);
             let take_in = |database: &Database| shard.take_in(database);
             if shard.handle.reopen_if_due(disk, uptime, take_in) {
                 self.fold_due = Some(uptime);
@@ -166,7 +168,7 @@ impl Folder {
             self.fold_not_before = store.clock.uptime() + RETRY_PAUSE;
             self.fold_due = Some(self.fold_not_before);
         } else if self.no_room.is_over() {
-            info!("the store's files are brought up to date again");
+            warn!("the store's files are brought up to date again");
         }
         all
     }
