@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pyzor_protocol::configparser::{ConfigFile, Origin, SyntaxError};
+use pyzor_protocol::misspelt;
 
 use crate::error::Error;
 use crate::flags::Flags;
@@ -201,18 +202,20 @@ impl Settings<'_> {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let is_known = |name: &str| {
-            let mut keys = ALL_KEYS.iter();
-            keys.any(|key| key.name.eq_ignore_ascii_case(name))
-        };
-        self.file
-            .options(SECTION)
-            .filter(|(name, _)| !is_known(name))
-            .map(|(name, line)| {
-                let path = self.path.display();
-                format!("{path}:{line}: {name} is ignored: there is no such key")
-            })
-            .collect()
+        let keys = || ALL_KEYS.iter().map(|key| key.name);
+        let sections = self.file.sections().filter_map(|(name, line)| {
+            let reason = misspelt::unknown_section(name)?;
+            Some((line, format!("[{name}]"), reason))
+        });
+        let options = self.file.options(SECTION).filter_map(|(name, line)| {
+            let is_known = keys().any(|key| key.eq_ignore_ascii_case(name));
+            (!is_known).then(|| (line, name.to_owned(), misspelt::unknown_key(name, keys())))
+        });
+        let mut ignored: Vec<_> = sections.chain(options).collect();
+        ignored.sort();
+        let path = self.path.display();
+        let told = |(line, name, reason)| format!("{path}:{line}: {name} is ignored: {reason}");
+        ignored.into_iter().map(told).collect()
     }
 }
 
@@ -318,8 +321,8 @@ mod tests {
 
     #[test]
     fn the_command_line_beats_the_file() {
-        let file = "[client]\ntimeout = 9\nStyle: mbox\nLogFile = /x\nAccountsFile =\nPort = 1\n\
-                    ReportThreshold = 3\n";
+        let file = "[client]\ntimeout = 9\nStyle: mbox\nLogFile = /x\nAccountsFile =\nServerFile = x\n\
+                    ReportThreshold = 3\n[Client]\n";
         let (home, config) = load(file, &["-t", "2", "--log-file", "log", "-r", "-1"]);
         let config = config.unwrap();
         assert_eq!(config.timeout, Duration::from_secs(2));
@@ -330,10 +333,11 @@ mod tests {
         let place = home.path().join("config");
         assert_eq!(
             config.warnings,
-            [format!(
-                "{}:6: Port is ignored: there is no such key",
-                place.display()
-            )]
+            [
+                "6: ServerFile is ignored: there is no such key; did you mean ServersFile?",
+                "8: [Client] is ignored: there is no such section; did you mean [client]?",
+            ]
+            .map(|mistake| format!("{}:{mistake}", place.display()))
         );
     }
 

@@ -64,6 +64,7 @@
 //!   server, or as anonymous. A skipped line of the accounts file is told on standard error where no server has an account.
 //! - A byte order mark before a file, a servers file's or a whitelist's comments, and white space of any kind mean what they look
 //!   like; comments of the local whitelist stay when it is changed.
+//! - Sections and keys of `config` that nobody knows are told on standard error; the reference passes over them.
 //! - `genkey` says on standard error which line belongs into which file.
 //! - A datagram from another address, with another `Thread`, one that is no reply, and an error in the guise of a success
 //!   (`Thread` below 1024 with code 200) are ignored, so that nobody can answer in a server's place; the reference takes the

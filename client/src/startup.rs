@@ -75,8 +75,9 @@ fn run_commands(flags: &Flags) -> Result<bool, Error> {
     }
     let log = Log::open(config.log_file.as_deref(), config.debug)?;
     let log = Arc::new(log);
+    // Without a word, others than were meant are asked.
     for warning in &config.warnings {
-        log.warning(warning);
+        log.critical(warning);
     }
     commands::run(&commands, &config, &log)
 }

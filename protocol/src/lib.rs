@@ -25,7 +25,7 @@
 //! file ([`client_accounts`] in `client_account`).
 //!
 //! Both may share a home directory and the configuration file in it: [`home_directory`] says where, [`configparser`] reads
-//! the syntax.
+//! the syntax, and [`misspelt`] knows what was meant.
 //!
 //! # Where the facts come from
 //!
@@ -46,6 +46,7 @@ pub mod home_directory;
 mod limits;
 mod line_problem;
 mod message;
+pub mod misspelt;
 mod numbers;
 mod operation;
 #[cfg(test)]

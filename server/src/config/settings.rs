@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use pyzor_protocol::DEFAULT_PORT;
 use pyzor_protocol::configparser::{ConfigFile, SyntaxError};
+use pyzor_protocol::{DEFAULT_PORT, misspelt};
 use pyzor_storage::redb_engine::{MIN_HOT_SET_BYTES, RedbOptions};
 
 use super::keys::{self, Key};
@@ -19,13 +19,8 @@ use crate::memory;
 /// The section of the file that is ours; a client has its own in the same file.
 const SECTION: &str = "server";
 
-const SECTION_OF_CLIENTS: &str = "client";
-
 /// What names standard error where a log file is expected.
 const STDERR: &str = "stderr";
-
-/// Longer names are nobody's typing error.
-const MAX_MEANT_BYTES: usize = 64;
 
 /// The share of sources that are recorded when nothing else is asked for.
 const EVERY_SOURCE: f64 = 1.0;
@@ -296,7 +291,7 @@ impl<'a> Settings<'a> {
 
     fn find_mistakes(&mut self) {
         let sections = self.file.sections().filter_map(|(name, line)| {
-            let reason = reason_to_ignore_section(name)?;
+            let reason = misspelt::unknown_section(name)?;
             Some((line, format!("[{name}]"), reason))
         });
         let options = self.file.options(SECTION).filter_map(|(name, line)| {
@@ -315,20 +310,9 @@ impl<'a> Settings<'a> {
     }
 }
 
-fn reason_to_ignore_section(name: &str) -> Option<String> {
-    let known = [SECTION, SECTION_OF_CLIENTS];
-    (!known.contains(&name)).then(|| {
-        let nearest = nearest(name, known).map(|known| format!("[{known}]"));
-        format!("there is no such section{}", did_you_mean(nearest))
-    })
-}
-
 fn reason_to_ignore(name: &str) -> Option<String> {
     let is_known = known_keys().any(|key| key.is(name)) || is_of_sentry(name);
-    (!is_known).then(|| {
-        let nearest = nearest(name, known_keys().map(|key| key.name)).map(str::to_owned);
-        format!("there is no such key{}", did_you_mean(nearest))
-    })
+    (!is_known).then(|| misspelt::unknown_key(name, known_keys().map(|key| key.name)))
 }
 
 fn is_of_sentry(name: &str) -> bool {
@@ -345,19 +329,4 @@ fn reason_to_ignore_default(name: &str) -> Option<String> {
 
 fn known_keys() -> impl Iterator<Item = &'static Key> {
     keys::ALL.iter().chain(keys::OF_THE_PYTHON_SERVER).copied()
-}
-
-fn did_you_mean(nearest: Option<String>) -> String {
-    nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"))
-}
-
-/// The name that somebody probably meant who wrote `name`: at most one letter in three is wrong.
-fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    if name.len() > MAX_MEANT_BYTES {
-        return None;
-    }
-    let name = name.to_lowercase();
-    let distance = |known: &&str| strsim::damerau_levenshtein(&name, &known.to_lowercase());
-    let nearest = known.into_iter().min_by_key(distance)?;
-    (distance(&nearest) * 3 <= nearest.len()).then_some(nearest)
 }
