@@ -107,7 +107,7 @@ fn the_configuration_file_means_the_same_to_both() {
     let mail = fresh_mail();
     clients.agree(&["report"], mail.as_bytes());
     for (config, command) in [
-        ("[client]\nTimeout = 2\nNonsense = 3\n", "check"),
+        ("[client]\nTimeout = 2\n", "check"),
         ("[client]\nReportThreshold = 1\n", "check"),
         ("[client]\nReportThreshold: 2\n", "check"),
         (
@@ -127,6 +127,20 @@ fn the_configuration_file_means_the_same_to_both() {
         let finished = clients.agree(&[command], mail.as_bytes());
         assert_eq!(finished.stderr, "", "{config:?}");
     }
+}
+
+/// What is misspelt would otherwise ask others than were meant, without a word.
+#[test]
+fn what_is_misspelt_in_the_configuration_file_is_told() {
+    let clients = Clients::of(&["127.0.0.1:9".parse().unwrap()]);
+    clients.write("config", "[client]\nServerFile = mirrors\n[Client]\n");
+    let finished = clients.ours(&["digest"], b"Subject: x\n\nsome words of a mail\n");
+    assert_eq!(finished.status, Some(0), "{finished:?}");
+    let told: Vec<_> = finished.stderr.lines().collect();
+    for (line, meant) in told.iter().zip(["ServersFile?", "[client]?"]) {
+        assert!(line.ends_with(&format!("; did you mean {meant}")), "{line}");
+    }
+    assert_eq!(told.len(), 2, "{told:?}");
 }
 
 #[test]
