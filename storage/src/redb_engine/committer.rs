@@ -10,7 +10,7 @@
 //!
 //! A nearly full disk is treated alike, without letting it come to an error: redb would have to be opened anew.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub(super) struct Committer {
     oldest_row: u64,
     last_row: u64,
     /// A batch of which it is not known whether it is in the journal.
-    undecided: Option<u64>,
+    undecided: Option<Arc<Batch>>,
     refusing: bool,
     refusal: Trouble,
     /// Memory of an earlier batch, for another one.
@@ -97,6 +97,7 @@ impl Committer {
         if self.refusing && !self.is_well_again() {
             self.say_refusal();
             if self.store.is_stopping() {
+                self.save_time();
                 return Step::Stopped;
             }
             // Deleting what is folded makes room.
@@ -126,8 +127,11 @@ impl Committer {
         }
         let folded = self.folded_rows(ROWS_DELETED_A_COMMIT);
         let time = self.store.time.unsaved();
-        if !self.write(Some(&batch), time.as_ref(), folded) {
-            self.undecided = Some(batch.seq);
+        let written = self.write(Some(&batch), time.as_ref(), folded);
+        // A file that was removed meanwhile keeps nothing.
+        self.journal.check_in_place(self.store.disk.as_ref(), true);
+        if !written || self.journal.is_failed() {
+            self.undecided = Some(batch);
             self.refuse();
             return Step::Refusing(RETRY_PAUSE);
         }
@@ -181,7 +185,12 @@ impl Committer {
         self.note_health();
         self.say_refusal();
         let memory = &self.store.memory;
-        let last = self.store.pending.refuse(|change| memory.take_back(change));
+        // What is undecided may come to count, on a record that must not be swept until then.
+        let undecided = self.undecided.as_ref().map(|batch| batch.seq);
+        let last = self.store.pending.refuse(|change, seq| {
+            let may_count = undecided == Some(seq);
+            memory.take_back(change, if may_count { seq } else { self.last_row });
+        });
         self.publish(last, false);
     }
 
@@ -285,23 +294,49 @@ impl Committer {
     fn reopen(&mut self) -> bool {
         let (store, file) = (&self.store, self.journal.file());
         let uptime = store.clock.uptime();
-        let undecided = self.undecided;
+        let undecided = self.undecided.as_ref().map(|batch| batch.seq);
+        let kept = self.oldest_row..=self.last_row;
         let mut counts = false;
         let reopened = self
             .journal
             .reopen_if_due(store.disk.as_ref(), uptime, |database| {
+                check_rows(database, file, &kept)?;
                 counts = settle(store, database, file, undecided)?;
                 Ok(())
             });
         if reopened {
-            if counts {
-                self.last_row = undecided.unwrap_or(self.last_row);
+            match self.undecided.take() {
+                Some(batch) if counts => self.last_row = batch.seq,
+                Some(batch) => {
+                    let changes = batch.changes();
+                    changes.for_each(|change| store.memory.take_back(&change, self.last_row));
+                }
+                None => {}
             }
-            self.undecided = None;
             self.note_health();
         }
         reopened
     }
+}
+
+/// Refuses a journal that lacks rows which it had: somebody has put an older one in its place.
+fn check_rows(
+    journal: &Database,
+    file: &str,
+    kept: &RangeInclusive<u64>,
+) -> Result<(), StoreError> {
+    let rows = journal::bounds(journal).map_err(StoreError::database(file))?;
+    let last = rows.map_or(0, |(_, last)| last);
+    if kept.is_empty() || last >= *kept.end() {
+        return Ok(());
+    }
+    Err(StoreError::Damaged {
+        file: file.to_owned(),
+        detail: format!(
+            "it is older: its last batch is {last}, and was {}",
+            kept.end()
+        ),
+    })
 }
 
 /// Lets a batch that was undecided count if it is in the journal after all. Returns whether it is.

@@ -241,8 +241,7 @@ impl Folder {
                 let digest = changes[0].digest;
                 let stored = records.get(digest.as_bytes())?;
                 let base = stored.map_or(Record::EMPTY, |record| unpack(record.value()));
-                let pending = &self.store.pending;
-                self.store.memory.teach(&digest, base, pending);
+                self.store.memory.hot.teach(&digest, base);
                 switch_point();
                 records.insert(digest.as_bytes(), &pack(&self.folded(base, changes)))?;
             }

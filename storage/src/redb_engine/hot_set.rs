@@ -10,7 +10,9 @@
 //! Invariants:
 //! - An entry with a change that is not folded never leaves.
 //! - An entry that does not know its base holds every change that its shard has not folded, and no other. For that,
-//!   the folder lets every entry it touches know its base before it commits the fold ([`HotSet::teach`]).
+//!   the folder lets every entry it touches know its base before it commits the fold ([`HotSet::teach`]). Where the entry's
+//!   record says too little ([`Base::Replay`]) it is made anew from a base and the batches that this base lacks, by the
+//!   watermark that was read together with it.
 //! - A record read from a shard is remembered only if the shard did not change since before it was read.
 //! - The table never takes more memory than it was given. Each of its parts doubles, under its own lock, until it has
 //!   [`PLACES_PER_PART`] places: a small table lies in few pages of memory, and is asked faster.
@@ -255,21 +257,13 @@ impl HotSet {
     }
 
     /// Lets the entry of `digest`, if there is one, know what its shard holds. For the folder, which has read `base` in
-    /// the transaction that will replace it. Returns whether that takes [`HotSet::resolve`].
-    #[must_use]
-    pub(super) fn teach(&self, digest: &Digest, base: Record) -> bool {
-        let Some(mut slot) = self.map.get_mut(digest) else {
-            return false;
-        };
-        if slot.base == Base::Known {
-            return false;
-        }
-        match slot.with_base(base, self.age) {
-            Some(record) => {
-                slot.learn(record);
-                false
-            }
-            None => true,
+    /// the transaction that will replace it. One whose changes have to be applied one by one learns nothing from that.
+    pub(super) fn teach(&self, digest: &Digest, base: Record) {
+        if let Some(mut slot) = self.map.get_mut(digest)
+            && slot.base != Base::Known
+            && let Some(record) = slot.with_base(base, self.age)
+        {
+            slot.learn(record);
         }
     }
 
@@ -284,9 +278,12 @@ impl HotSet {
 
     /// Takes what the entry of `digest` says for wrong: a change that was applied to it does not count after all. The next
     /// who wants to know makes its record anew from the stored one and the changes that do.
-    pub(super) fn distrust(&self, digest: &Digest) {
+    ///
+    /// The entry may leave when batch `kept` is folded, the last one that may hold a change of it that counts.
+    pub(super) fn distrust(&self, digest: &Digest, kept: u64) {
         if let Some(mut slot) = self.map.get_mut(digest) {
             slot.base = Base::Replay;
+            slot.changed_in = kept.to_le_bytes();
         }
     }
 

@@ -435,3 +435,32 @@ fn a_failed_commit_is_taken_back_in_any_order() {
         assert_eq!(store.settle(&mut folder, &reader), 2);
     });
 }
+
+/// A commit fails while an earlier change to the same digest is folded: what is made anew then counts no change twice.
+#[test]
+fn a_commit_that_fails_during_a_fold_counts_nothing_twice_in_any_order() {
+    in_many_orders(|| {
+        let (store, mut committer, mut folder, reader) = with_cold_digest(NOW);
+        store.send();
+        committer.step();
+        store.wait_for_commit();
+        let failing = start(&store, &reader, move |store, _| {
+            store.send();
+            switch_point();
+            store.disk_is_full.store(true, Ordering::SeqCst);
+            committer.step();
+            store.disk_is_full.store(false, Ordering::SeqCst);
+        });
+        let checking = start(&store, &reader, |store, reader| {
+            for _ in 0..6 {
+                let reports = store.check(reader);
+                assert!((2..=3).contains(&reports), "{reports} reports");
+            }
+        });
+        switch_point();
+        folder.fold();
+        join([failing, checking]);
+        folder.fold();
+        assert_eq!(store.check(&reader), 2);
+    });
+}

@@ -50,6 +50,8 @@ impl Question {
 /// A record as read from its shard.
 pub(super) struct BaseRead {
     base: Record,
+    /// The last batch that is in it.
+    watermark: u64,
     generation: u64,
 }
 
@@ -167,12 +169,16 @@ impl Reader {
         let shard = self.store.memory.shard(digest);
         let generation = shard.generation();
         switch_point();
-        let base = shard
+        let (base, watermark) = shard
             .handle
             .with(|database| Shard::read(database, digest))
             .map_err(|_| Unavailable)?;
         switch_point();
-        Ok(BaseRead { base, generation })
+        Ok(BaseRead {
+            base,
+            watermark,
+            generation,
+        })
     }
 
     /// Second half: the record, unless the shard has changed since.
@@ -185,7 +191,8 @@ impl Reader {
             Remember::No
         };
         let current = || shard.generation() == read.generation;
-        match memory.complete(digest, read.base, remember, &self.store.pending, current) {
+        let (base, pending) = ((read.base, read.watermark), &self.store.pending);
+        match memory.complete(digest, base, remember, pending, current) {
             Completed::Record(record) => Some(record),
             Completed::Stale | Completed::Replay => None,
         }

@@ -71,10 +71,10 @@ impl Memory {
         self.seen.insert(&change.digest);
     }
 
-    /// Takes back a change that does not count.
-    pub(super) fn take_back(&self, change: &Change) {
+    /// Takes back a change that does not count. Changes up to batch `kept` of the same digest still do.
+    pub(super) fn take_back(&self, change: &Change, kept: u64) {
         if !planted(PlantedBug::FailedShown) {
-            self.hot.distrust(&change.digest);
+            self.hot.distrust(&change.digest, kept);
         }
     }
 
@@ -95,28 +95,22 @@ impl Memory {
         self.keep(batch);
     }
 
-    /// Puts together what the shard said of `digest` and what memory says; see [`HotSet::complete`].
+    /// Puts together what the shard said of `digest`, with the last batch that is in that, and what memory says; see
+    /// [`HotSet::complete`].
     pub(super) fn complete(
         &self,
         digest: &Digest,
-        base: Record,
+        (base, watermark): (Record, u64),
         remember: Remember,
         pending: &PendingCommits,
         current: impl Fn() -> bool,
     ) -> Completed {
         match self.hot.complete(digest, base, remember, &current) {
             Completed::Replay => {
-                self.replay(digest, base, pending, &current);
+                self.replay(digest, (base, watermark), pending, &current);
                 self.hot.complete(digest, base, Remember::No, &current)
             }
             completed => completed,
-        }
-    }
-
-    /// Lets the hot set know what `base` the shard holds of `digest`. For the folder, before it replaces it.
-    pub(super) fn teach(&self, digest: &Digest, base: Record, pending: &PendingCommits) {
-        if self.hot.teach(digest, base) {
-            self.replay(digest, base, pending, || true);
         }
     }
 
@@ -126,11 +120,10 @@ impl Memory {
     fn replay(
         &self,
         digest: &Digest,
-        base: Record,
+        (base, watermark): (Record, u64),
         pending: &PendingCommits,
         current: impl FnOnce() -> bool,
     ) {
-        let watermark = self.shard(digest).watermark();
         let mut record = base;
         let apply = |record: &mut Record, changes: &mut dyn Iterator<Item = Change>| {
             changes
@@ -192,8 +185,9 @@ impl Memory {
 
     /// Puts the new filter in place, which now knows every stored digest, or gives it up.
     pub(super) fn end_filter(&self, complete: bool, pending: &PendingCommits) {
-        // No change is half way into the filters then.
-        pending.with_uncommitted(|_| self.seen.end(complete));
+        // No change is half way into the filters then. The memory of the old one is given back when the lock is.
+        let old = pending.with_uncommitted(|_| self.seen.end(complete));
+        drop(old);
     }
 
     pub(super) fn filter_bits(&self) -> u64 {

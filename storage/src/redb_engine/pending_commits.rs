@@ -146,17 +146,21 @@ impl PendingCommits {
     }
 
     /// Takes no updates until [`PendingCommits::accept`], and drops the batch that was taken and the open one, whose number
-    /// is returned. `take_back` is shown each of their changes.
-    pub(super) fn refuse(&self, take_back: impl Fn(&Change)) -> CommitNumber {
+    /// is returned. `take_back` is shown each of their changes with the number of its batch, the later batch first.
+    pub(super) fn refuse(&self, take_back: impl Fn(&Change, u64)) -> CommitNumber {
         let mut open = lock(&self.open);
         open.accepting = false;
-        let mut dropped = 0;
-        for change in open.uncommitted() {
-            take_back(&change);
-            dropped += 1;
+        for change in changes_in(&open.changes) {
+            take_back(&change, open.seq);
+        }
+        let mut dropped = open.changes.len() / CHANGE_BYTES;
+        if let Some(batch) = open.in_flight.take() {
+            for change in batch.changes() {
+                take_back(&change, batch.seq);
+            }
+            dropped += batch.len();
         }
         open.unfolded -= dropped;
-        open.in_flight = None;
         open.changes.clear();
         CommitNumber(open.close())
     }
@@ -306,7 +310,7 @@ mod tests {
         append(&pending, 3);
         assert_eq!((uncommitted(&pending), pending.unfolded()), (7, 7));
         let taken_back = Cell::new(0);
-        let last = pending.refuse(|_| taken_back.set(taken_back.get() + 1));
+        let last = pending.refuse(|_, _| taken_back.set(taken_back.get() + 1));
         assert_eq!((last, taken_back.get()), (CommitNumber(2), 7));
         assert!(append(&pending, 1).is_none());
         assert_eq!((uncommitted(&pending), pending.unfolded()), (0, 0));

@@ -33,7 +33,9 @@
 //! much earlier.
 
 use pyzor_protocol::Digest;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+};
 
 use super::options::is_number_of_shards;
 use super::time::{Reading, Saved, Unsaved};
@@ -218,6 +220,13 @@ pub(super) fn write_state(journal: &Database, state: State) -> Result<(), redb::
 pub(super) fn read_watermark(database: &Database, file: &str) -> Result<u64, StoreError> {
     let number = required(database, file, WATERMARK_KEY)?;
     u64::try_from(number).map_err(|_| damaged(file, WATERMARK_KEY))
+}
+
+/// The same as `transaction` sees it; 0 where it makes no sense, which opening the file has ruled out.
+pub(super) fn watermark_in(transaction: &ReadTransaction) -> Result<u64, redb::Error> {
+    let meta = transaction.open_table(META)?;
+    let number = meta.get(WATERMARK_KEY)?.map_or(0, |number| number.value());
+    Ok(u64::try_from(number).unwrap_or(0))
 }
 
 /// Records, as a part of `transaction`, the number of the last batch folded into the shard.

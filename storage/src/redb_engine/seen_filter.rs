@@ -175,13 +175,12 @@ impl SeenFilter {
     }
 
     /// Puts the next filter in place, which must hold everything that [`SeenFilter::contains`] has to know, or gives it up.
-    pub(super) fn end(&self, complete: bool) {
-        if let Some(next) = self.next.load_full()
-            && complete
-        {
-            self.current.store(next);
+    /// Returns the one that is of no more use.
+    pub(super) fn end(&self, complete: bool) -> Option<Arc<Filter>> {
+        match self.next.swap(None) {
+            Some(next) if complete => Some(self.current.swap(next)),
+            given_up => given_up,
         }
-        self.next.store(None);
     }
 
     /// Memory taken, in bits.

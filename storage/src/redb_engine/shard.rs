@@ -8,7 +8,7 @@ use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 
 use super::database_handle::DatabaseHandle;
 use super::interleave::switch_point;
-use super::schema::{RECORDS, read_watermark, unpack};
+use super::schema::{RECORDS, read_watermark, unpack, watermark_in};
 use crate::error::StoreError;
 use crate::record::Record;
 
@@ -68,11 +68,14 @@ impl Shard {
         })
     }
 
-    /// The record of `digest` in the file.
-    pub(super) fn read(database: &Database, digest: &Digest) -> Result<Record, redb::Error> {
-        let records = database.begin_read()?.open_table(RECORDS)?;
+    /// The record of `digest` in the file, and the last batch that is folded into the file at that moment. Others are told of
+    /// that batch a little later ([`Shard::publish`]).
+    pub(super) fn read(database: &Database, digest: &Digest) -> Result<(Record, u64), redb::Error> {
+        let transaction = database.begin_read()?;
+        let records = transaction.open_table(RECORDS)?;
         let stored = records.get(digest.as_bytes())?;
-        Ok(stored.map_or(Record::EMPTY, |record| unpack(record.value())))
+        let record = stored.map_or(Record::EMPTY, |record| unpack(record.value()));
+        Ok((record, watermark_in(&transaction)?))
     }
 
     /// Shows up to `count` records after digest `after` to `see`, in order. Returns the last digest if there may be more.

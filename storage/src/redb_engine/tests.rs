@@ -544,3 +544,24 @@ fn changes_far_apart_are_replayed_from_the_list_of_batches() {
         assert_eq!(bench.look_up(1).r_entered, START + AGE_SECONDS + 1);
     }
 }
+
+/// Every commit fails, and updates are taken again each time: what was refused does not stay in memory for ever.
+#[test]
+fn what_was_refused_takes_no_room_in_memory() {
+    const CHANGES: u32 = 5000;
+    let mut bench = Bench::new();
+    for round in 0..40 {
+        bench.set_free_bytes(0);
+        let numbers = round * CHANGES..(round + 1) * CHANGES;
+        assert!(!bench.report(numbers), "round {round}");
+        bench.set_free_bytes(u64::MAX);
+        while bench.engine.stats().refusing_updates {
+            bench.clock.advance(10);
+            bench.steps.commit();
+        }
+        bench.steps.evict_surplus();
+        let stats = bench.engine.stats();
+        assert_eq!(stats.unfolded_changes, 0);
+        assert!(stats.hot_entries <= stats.hot_capacity, "{stats:?}");
+    }
+}

@@ -187,7 +187,7 @@ impl StoreTime {
     /// The store's time at which a request is made that saw the wall clock at `wall` a moment ago.
     pub(super) fn at(&self, wall: EpochSeconds) -> EpochSeconds {
         match unpack(self.latest.load(Ordering::Relaxed)) {
-            (latest, time) if latest == wall => time,
+            (latest, time) if latest == wall && !is_at_an_end(wall) => time,
             _ => self.look(wall),
         }
     }
@@ -256,6 +256,10 @@ impl State {
         let (since, time) = self.since;
         let passed = uptime.saturating_sub(since).as_secs();
         let time = seconds(i64::from(time) + i64::try_from(passed).unwrap_or(i64::MAX));
+        if is_at_an_end(wall) {
+            self.told = self.told.max(time);
+            return self.told;
+        }
         let moved = self.moved_by(wall, time);
         if moved.abs() <= TOLERANCE_SECONDS {
             // Seconds begin when the wall clock's do, so that what is shown is what it showed.
@@ -320,6 +324,11 @@ fn unpack(packed: u64) -> (EpochSeconds, EpochSeconds) {
         half(packed >> EpochSeconds::BITS),
         half(packed & u64::from(EpochSeconds::MAX)),
     )
+}
+
+/// Whether the wall clock shows a time before 1970 or after 2106, for which it stands still here.
+fn is_at_an_end(wall: EpochSeconds) -> bool {
+    matches!(wall, EpochSeconds::MIN | EpochSeconds::MAX)
 }
 
 fn seconds(seconds: i64) -> EpochSeconds {
@@ -408,6 +417,19 @@ mod tests {
         clocks.set(5);
         assert!((leapt + 10..=leapt + 11).contains(&time.now()));
         assert_eq!(shown(&time, time.now()), 5);
+    }
+
+    #[test]
+    fn time_passes_where_the_clock_stands_still() {
+        let clocks = Clocks::new();
+        let time = begin(&clocks);
+        for end in [EpochSeconds::MIN, EpochSeconds::MAX] {
+            clocks.set(end);
+            let before = time.now();
+            clocks.pass(100);
+            clocks.set(end);
+            assert_eq!(time.now(), before + 100);
+        }
     }
 
     #[test]
