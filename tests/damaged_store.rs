@@ -73,6 +73,18 @@ fn a_store_that_is_moved_away_takes_no_updates(io: Io) {
     let checked = server.client().ask(&Request::new("check").digest(&digest));
     assert_eq!(checked.counts(), (2, 0), "what got 503 never counted");
 
+    // An older copy of the journal lacks what was acknowledged since.
+    assert!(server.stop().success());
+    fs::copy(store.join("journal.redb"), &elsewhere).unwrap();
+    server.restart();
+    let client = server.client();
+    report(&client, std::slice::from_ref(&digest));
+    fs::rename(&elsewhere, store.join("journal.redb")).unwrap();
+    for _ in 0..30 {
+        assert_eq!(code(&client, "report", &digest), 503, "it is not taken");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+
     fs::remove_dir_all(&store).unwrap();
     assert_eq!(code(&server.client(), "report", &digest), 503, "at once");
 }

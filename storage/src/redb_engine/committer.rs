@@ -295,7 +295,8 @@ impl Committer {
         let (store, file) = (&self.store, self.journal.file());
         let uptime = store.clock.uptime();
         let undecided = self.undecided.as_ref().map(|batch| batch.seq);
-        let kept = self.oldest_row..=self.last_row;
+        // What is folded may be deleted: the deletion may be what failed.
+        let kept = store.memory.lowest_watermark() + 1..=self.last_row;
         let mut counts = false;
         let reopened = self
             .journal
@@ -319,7 +320,7 @@ impl Committer {
     }
 }
 
-/// Refuses a journal that lacks rows which it had: somebody has put an older one in its place.
+/// Refuses a journal that lacks rows which it had and that some shard still needs: somebody has put an older one in its place.
 fn check_rows(
     journal: &Database,
     file: &str,
