@@ -57,7 +57,7 @@ impl Store {
 
     /// Sweeps, and says how many records there are then.
     fn swept(&mut self) -> u64 {
-        // With nothing left to commit, no change is on its way that could find an old record fresh.
+        // What is not committed stays in memory, and its record with it.
         self.driver.steps.commit();
         self.driver.steps.sweep();
         self.driver.engine.stats().digests

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! byte  0       1 for a report, 2 for a whitelisting
-//! bytes 1..5    time, seconds since the epoch, little endian
+//! bytes 1..5    time, seconds of the store's own time (`time`), little endian
 //! bytes 5..25   digest
 //! ```
 

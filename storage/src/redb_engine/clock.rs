@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::record::EpochSeconds;
 
-/// The time, for what the store does by itself: expiry, back-off, pacing. Requests bring their own time along.
+/// The time, for what the store does by itself: its own time, back-off, pacing. Requests bring their own time along.
 pub trait Clock: Send + Sync {
     /// Seconds since the epoch, as an operator may set and reset them.
     fn now(&self) -> EpochSeconds;

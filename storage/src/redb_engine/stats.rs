@@ -116,7 +116,7 @@ pub(super) struct Counters {
     pub(super) commit_failures: AtomicU64,
     pub(super) folds: AtomicU64,
     pub(super) fold_failures: AtomicU64,
-    /// Changes that had entered memory when the folder last took what there was.
+    /// Changes that had become durable when the folder last took what there was.
     pub(super) applied_at_fold: AtomicU64,
     pub(super) swept: AtomicU64,
     pub(super) filter_rebuilds: AtomicU64,

@@ -268,7 +268,6 @@ fn the_record_below_an_undecided_change_is_not_swept() {
     let mut bench = Bench::new();
     assert!(bench.report([1, 1, 1, 1, 1]));
     for _ in 0..3 {
-        // Keeps the clock trusted.
         bench.clock.advance(AGE_SECONDS / 4);
         assert!(bench.report([2]));
     }
